@@ -1,0 +1,10 @@
+"""Checks that the exercises call, one module a chapter.
+
+``check.se.squeeze(my_squeeze)`` prints that the attempt passed, or raises :class:`Failed` with a
+message that names the likely mistake. An untouched stub prints that it is not attempted yet.
+"""
+
+from attn_lib.check import se
+from attn_lib.check._core import Failed
+
+__all__ = ["Failed", "se"]
