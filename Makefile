@@ -1,0 +1,78 @@
+# `make` lists the targets. Everything is installed into .venv, once.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+BOOK   := _build/html/index.html
+PORT   ?= 8000
+
+# Several processes share the cores (pytest -n 2, two notebooks at a time), so each uses one
+# thread; stored outputs then come from the same arithmetic as the comparison. Progress bars
+# are for learners, not for stored outputs.
+RUN := OMP_NUM_THREADS=1 TQDM_DISABLE=1
+# Chapters to execute again although nothing changed: `make notebooks ALL=1`.
+ALL ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install html test lint sync unit nbval book-tests notebooks bench serve format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## create .venv and install what the course needs (done by the other targets)
+
+$(STAMP): requirements.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not found. Name a Python 3.10 to 3.13: make html PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 13) or sys.exit("The course needs Python 3.10 to 3.13; $(PYTHON) is %d.%d. Name another one: make html PYTHON=python3.12" % v)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot create virtual environments (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+html: $(STAMP) ## build the book to _build/html
+	$(BIN)/jupyter-book build -W --keep-going --quiet .
+	@echo "The book is built: open $(CURDIR)/$(BOOK)"
+
+test: ## run everything that CI runs
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory sync
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory nbval
+	@$(MAKE) --no-print-directory html
+	@$(MAKE) --no-print-directory book-tests
+	@echo "All tests passed."
+
+lint: $(STAMP) ## check the code's style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+sync: $(STAMP) ## check that chapters and notebooks are in step
+	$(BIN)/python book/tools/notebooks.py check
+
+unit: $(STAMP) ## test attn_lib
+	$(RUN) $(BIN)/python -m pytest -q -n 2 --ignore tests/book tests
+
+nbval: $(STAMP) ## run every notebook again and compare its outputs with the stored ones
+	$(RUN) $(BIN)/python -m pytest -q --nbval --nbval-cell-timeout 600 -n 2 --dist loadfile notebooks
+
+book-tests: $(STAMP) ## check the built book: links, images, equations, exercises
+	$(RUN) $(BIN)/python -m pytest -q tests/book
+
+notebooks: $(STAMP) ## execute the chapters whose code changed (ALL=1: every chapter)
+	$(RUN) $(BIN)/python book/tools/notebooks.py run $(if $(ALL),--all)
+
+bench: $(STAMP) ## time attn_lib's layers beside others
+	$(BIN)/python -m benchmarks
+
+serve: html ## build the book and serve it on http://127.0.0.1:8000 (PORT=...)
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+format: $(STAMP) ## put the code into the style that lint checks
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the built book, the caches and .venv
+	rm -rf _build $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
