@@ -1,0 +1,27 @@
+"""What the book needs of Sphinx beyond Jupyter Book's own configuration."""
+
+from docutils import nodes
+from myst_nb.core.render import NbElementRenderer
+
+
+def alt_text(render_image):
+    """Give an output image the alternative text that is stored with the output.
+
+    JupyterLab and Colab read it from the metadata of the output; MyST-NB reads only width and
+    height there.
+    """
+
+    def render(self, data):
+        images = render_image(self, data)
+        alt = data.output_metadata.get(data.mime_type, {}).get("alt")
+        for image in images:
+            if alt and isinstance(image, nodes.image):
+                image["alt"] = alt
+        return images
+
+    return render
+
+
+def setup(app):
+    NbElementRenderer.render_image = alt_text(NbElementRenderer.render_image)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
