@@ -1,6 +1,8 @@
 """Every mechanism with the options under which the tests hold NumPy and PyTorch to each other."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ class Case:
     options: dict = field(default_factory=dict)  # of the layer, and of reference init
     forward_options: dict = field(default_factory=dict)  # those that reference forward needs again
     gates: tuple = ("channel",)
+    # how many values a channel the smallest batch norm sees in training; one is an error
+    batch_norm_values: Callable = lambda n, h, w: float("inf")
 
     def layer(self, **factory):
         return layers.build(self.name, self.channels, **self.options).to(**factory)
@@ -31,13 +35,90 @@ class Case:
         return f"{self.name}({options})"
 
 
+class Half(Case):
+    """A half of CBAM alone, ``name`` channel or spatial: a layer of its own, which build has not."""
+
+    def layer(self, **factory):
+        if self.name == "channel":
+            return layers.ChannelAttention(self.channels, **self.options).to(**factory)
+        return layers.SpatialAttention(**self.options).to(**factory)
+
+    @property
+    def reference(self):
+        functions = ("init", "forward", "backward")
+        return SimpleNamespace(
+            **{f: getattr(reference.cbam, f"{self.name}_{f}") for f in functions}
+        )
+
+    def params(self, rng):
+        channels = (self.channels,) if self.name == "channel" else ()
+        return self.reference.init(*channels, rng=rng, **self.options)
+
+
+def _positions(n, h, w):
+    return n * h * w
+
+
 CASES = [
     Case("se", options={"reduction": 4}),
     Case("se", options={"reduction": 4, "bias": False}),
     Case("se", channels=3, options={"reduction": 16}),  # fewer channels than the reduction
+    Case(
+        "cbam",
+        options={"reduction": 4},
+        gates=("channel", "spatial"),
+        batch_norm_values=_positions,
+    ),
+    Case(
+        "cbam",
+        channels=3,
+        options={"kernel_size": 3},
+        gates=("channel", "spatial"),
+        batch_norm_values=_positions,
+    ),
+    Case(
+        "bam",
+        options={"reduction": 2},
+        gates=("joint",),
+        batch_norm_values=lambda n, h, w: n,
+    ),
+    Case(
+        "bam",
+        options={"reduction": 4, "dilation": 2, "combine": "sum"},
+        forward_options={"dilation": 2, "combine": "sum"},
+        gates=("joint",),
+        batch_norm_values=lambda n, h, w: n,
+    ),
+    Case("eca"),
+    Case("eca", options={"kernel_size": 5}),
+    Case("eca", channels=6, options={"gamma": 1, "b": 3}),  # k = 5 by the rule
+    Case("eca", channels=3, options={"kernel_size": 7}),  # a kernel wider than the channels
+    Case("eca", channels=4, options={"kernel_size": 1}),
+    Case("coordinate", gates=("height", "width")),
+    Case("coordinate", channels=18, options={"reduction": 2}, gates=("height", "width")),
+    Case(
+        "coordinate",
+        options={"axes": "height"},
+        gates=("height",),
+        batch_norm_values=lambda n, h, w: n * h,
+    ),
+    Case(
+        "coordinate",
+        options={"axes": "width"},
+        gates=("width",),
+        batch_norm_values=lambda n, h, w: n * w,
+    ),
 ]
 
-each_case = pytest.mark.parametrize("case", CASES, ids=str)
+HALVES = [
+    Half("channel", options={"reduction": 4}),
+    Half("channel", channels=3),
+    Half("spatial", gates=("spatial",), batch_norm_values=_positions),
+    Half("spatial", options={"kernel_size": 1}, gates=("spatial",), batch_norm_values=_positions),
+]
+
+each_case = pytest.mark.parametrize("case", CASES + HALVES, ids=str)
+each_built_case = pytest.mark.parametrize("case", CASES, ids=str)  # by layers.build
 
 SHAPES = [(3, 5, 4), (1, 6, 6), (2, 1, 1), (2, 7, 3), (2, 1, 9)]  # N, H, W
 

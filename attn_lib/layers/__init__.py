@@ -6,12 +6,29 @@ Every layer maps (N, C, H, W) to the same shape, dtype, device and memory format
 
 import inspect
 
+from attn_lib.layers.bam import BAM
+from attn_lib.layers.cbam import CBAM, ChannelAttention, SpatialAttention
+from attn_lib.layers.coordinate import CoordinateAttention
+from attn_lib.layers.eca import EfficientChannelAttention
 from attn_lib.layers.se import SqueezeExcitation
 
-__all__ = ["SqueezeExcitation", "build"]
+__all__ = [
+    "BAM",
+    "CBAM",
+    "ChannelAttention",
+    "CoordinateAttention",
+    "EfficientChannelAttention",
+    "SpatialAttention",
+    "SqueezeExcitation",
+    "build",
+]
 
 _LAYERS = {
     "se": SqueezeExcitation,
+    "cbam": CBAM,
+    "bam": BAM,
+    "eca": EfficientChannelAttention,
+    "coordinate": CoordinateAttention,
 }
 
 
@@ -21,7 +38,7 @@ def build(name, channels, **options):
     Parameters
     ----------
     name : str
-        ``"se"``.
+        ``"se"``, ``"cbam"``, ``"bam"``, ``"eca"``, ``"coordinate"``.
     channels : int
         C, the channels of the feature map.
     options

@@ -7,6 +7,6 @@ module's ``state_dict()``, ``cache["gates"]`` holds what multiplied x, and ``gra
 of the trainable parameters.
 """
 
-from attn_lib.reference import gradcheck, ops, se
+from attn_lib.reference import bam, cbam, coordinate, eca, gradcheck, ops, se
 
-__all__ = ["gradcheck", "ops", "se"]
+__all__ = ["bam", "cbam", "coordinate", "eca", "gradcheck", "ops", "se"]
