@@ -1,0 +1,76 @@
+"""Efficient Channel Attention (Wang et al., arXiv 1910.03151)."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from attn_lib.layers._base import Attention, positive_int
+
+__all__ = ["EfficientChannelAttention", "kernel_size_for"]
+
+
+def kernel_size_for(channels, gamma=2, b=1):
+    """Kernel size for C channels by equation 12: truncated, and one added to an even number.
+
+    With gamma = 2 and b = 1: 1 below 8 channels, 3 from 8, 5 from 128, 7 from 2048 on.
+    """
+    if gamma == 0 or not (math.isfinite(gamma) and math.isfinite(b)):
+        raise ValueError(f"gamma must be non-zero, and both finite; got gamma={gamma}, b={b}")
+    k = int(abs((math.log2(channels) + b) / gamma))
+    return k if k % 2 else k + 1
+
+
+class EfficientChannelAttention(Attention):
+    """Scale each channel by a gate computed from the means of its k nearest channels.
+
+    z = mean of x over H and W, s = sigmoid(conv1d_k(z)), y = s x: one kernel of k weights, no
+    bias, slides along the channels, with zeros beyond the first and the last (equations 8 and 9).
+
+    Parameters
+    ----------
+    channels : int
+        C, the channels of the input.
+    kernel_size : int, optional
+        k, odd. None takes the rule of equation 12, k = odd(abs(log2(C) / gamma + b / gamma)),
+        with the rounding of the paper's listing: truncate, then add one to an even number.
+    gamma, b : float
+        Slope and intercept of the rule, C = 2**(gamma k - b); unused where kernel_size is given.
+
+    Raises
+    ------
+    ValueError
+        channels or kernel_size below 1; an even kernel_size; gamma = 0 or not finite;
+        an input that is not (N, C, H, W).
+    TypeError
+        channels or kernel_size not an integer; an input that is not floating-point.
+    """
+
+    def __init__(self, channels, kernel_size=None, gamma=2, b=1):
+        super().__init__()
+        self.channels = positive_int("channels", channels)
+        if kernel_size is None:
+            kernel_size = kernel_size_for(self.channels, gamma, b)
+        self.kernel_size = positive_int("kernel_size", kernel_size)
+        if self.kernel_size % 2 == 0:
+            raise ValueError(
+                "kernel_size must be odd, so that the kernel has a middle to put on the channel "
+                f"it weighs; got {kernel_size!r}"
+            )
+        padding = self.kernel_size // 2
+        self.conv = nn.Conv1d(1, 1, self.kernel_size, padding=padding, bias=False)
+
+    def gates(self, x):
+        """``{"channel": s}`` for x (N, C, H, W), with s of shape (N, C, 1, 1) in (0, 1)."""
+        self._check(x)
+        z = x.mean((2, 3))
+        # self.conv(z[:, None])[:, 0], as a product of the windows with the kernel: the CPU's conv1d
+        # takes several times as long to go backward through one channel of length C
+        half = self.kernel_size // 2
+        windows = functional.pad(z, (half, half)).unfold(1, self.kernel_size, 1)  # (N, C, k)
+        s = torch.sigmoid(windows @ self.conv.weight[0, 0])
+        return {"channel": s[:, :, None, None]}
+
+    def extra_repr(self):
+        return f"channels={self.channels}, kernel_size={self.kernel_size}"
