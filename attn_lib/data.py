@@ -1,0 +1,178 @@
+"""Data that needs no network: scikit-learn's digits, and diagnostic tasks made from them.
+
+A diagnostic task is built so that the answer needs one thing that one mechanism can see and that
+another provably cannot.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+__all__ = ["Split", "cued_digits", "digits", "pointed_digits"]
+
+
+class Split(NamedTuple):
+    """Images (N, C, H, W) and labels (N,) to train on and to test on."""
+
+    x_train: torch.Tensor
+    y_train: torch.Tensor
+    x_test: torch.Tensor
+    y_test: torch.Tensor
+
+    def to(self, *args, **kwargs):
+        """The same with the images converted and everything moved, as ``torch.Tensor.to`` does."""
+        x_train, x_test = self.x_train.to(*args, **kwargs), self.x_test.to(*args, **kwargs)
+        y_train, y_test = self.y_train.to(x_train.device), self.y_test.to(x_test.device)
+        return Split(x_train, y_train, x_test, y_test)
+
+
+def digits(dtype=torch.float32):
+    """Handwritten digits, 8x8 pixels: 1,347 to train on and 450 to test on.
+
+    The test set of Alpaydin & Kaynak's "Optical Recognition of Handwritten Digits" (UCI), as
+    scikit-learn ships it, split once and for all with every class in the same proportion.
+
+    Returns
+    -------
+    Split : images (N, 1, 8, 8) in [0, 1], labels 0 to 9.
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_digits()
+    images = bunch.images[:, None] / 16.0  # the pixels count 0 to 16
+    parts = train_test_split(
+        images, bunch.target, test_size=450, stratify=bunch.target, random_state=0
+    )
+    x_train, x_test, y_train, y_test = map(torch.from_numpy, parts)
+    return Split(x_train.to(dtype), y_train, x_test.to(dtype), y_test)
+
+
+def cued_digits(n_train=1000, n_test=1000, classes=4, dtype=torch.float32, seed=0):
+    """Two digits in one place, and far from them a cue that says which of the two is meant.
+
+    Each image is (3, 8, 16). Channel 0 holds one digit and channel 1 another, both in columns
+    0 to 7. Channel 2 holds stripes in columns 12 to 15: horizontal ones mean "read channel 0",
+    vertical ones "read channel 1". The label is the digit that is meant.
+
+    What cannot solve it: a network whose receptive field is narrower than 6 columns, followed by
+    a mean over positions and a linear map. No position sees both a digit and the cue, so every
+    logit is a sum a_k(digits) + b_k(cue). For two different digits p, q the four cases
+    (channel 0, channel 1, cue) that contain both can not all be right: (p, q) needs
+    d_p > d_q, with d = b(horizontal) - b(vertical), to be right under both cues, and (q, p) needs
+    d_q > d_p. At most three of the four are right, so with a share 1/K of pairs of equal digits
+    the accuracy is at most 3/4 + 1/(4K): 0.8125 for K = 4 classes drawn evenly.
+
+    What can: a gate on channels computed from a mean over the whole map, which carries the cue to
+    the digits and switches the features of one of them off.
+
+    Parameters
+    ----------
+    n_train, n_test : int
+        Number of images; training images use training digits only, test images test digits only.
+    classes : int
+        K, from 2 to 10: the digits 0 to K - 1 are used.
+    seed : int
+        Of the pairing, the cues and the stripes' phases.
+
+    Returns
+    -------
+    Split : images (N, 3, 8, 16), labels 0 to K - 1.
+
+    Raises
+    ------
+    ValueError
+        ``classes`` is not between 2 and 10.
+    """
+    if not 2 <= classes <= 10:
+        raise ValueError(f"classes must be between 2 and 10; got {classes}")
+    source = digits(dtype)
+    generator = torch.Generator().manual_seed(seed)
+    train = _cued(source.x_train, source.y_train, n_train, classes, generator)
+    test = _cued(source.x_test, source.y_test, n_test, classes, generator)
+    return Split(*train, *test)
+
+
+def _cued(images, labels, n, classes, generator):
+    first, second = _balanced_pairs(labels, n, classes, generator)
+    cue = torch.randint(2, (n,), generator=generator)
+    phase = torch.randint(2, (n,), generator=generator)
+    x = images.new_zeros(n, 3, 8, 16)
+    x[:, 0, :, :8] = images[first, 0]
+    x[:, 1, :, :8] = images[second, 0]
+    row, column = torch.arange(8)[:, None], torch.arange(4)
+    along = torch.where(cue[:, None, None] == 0, row, column)  # (n, 8, 4)
+    x[:, 2, :, 12:] = ((along + phase[:, None, None]) % 2).to(x.dtype)
+    return x, torch.where(cue == 0, labels[first], labels[second])
+
+
+def pointed_digits(n_train=2000, n_test=1000, dtype=torch.float32, seed=0):
+    """Four digits on a 2x2 grid, and in the margins two bars that point at one of them.
+
+    Each image is (2, 20, 20). Channel 0 holds the digits, in rows and columns 0 to 15. Channel 1
+    holds two bars, 4 pixels thick: one in the last four columns beside one row of digits, one in
+    the last four rows below one column of digits. The label is the digit where the two meet.
+
+    Cut into 4x4 patches, the four images with the same digits and different bars consist of the
+    same 25 patches in another order.
+
+    What cannot solve it: a network that works patch by patch, and then takes a mean over
+    positions and a linear map, with or without a gate on channels computed from a mean or a
+    maximum over the whole map. Its logits are the same for all four, so it is right for at most
+    as many of the four as have the most frequent digit: 0.3835 on average over digits drawn
+    evenly. With one gate a row, the logits are the same for both places of the lower bar, whose
+    row mean does not change: right for one of two digits, or both if they are equal, 0.55. A gate
+    a column likewise.
+
+    What can: a gate a row times a gate a column, each opened by the bar that its mean contains.
+
+    Parameters
+    ----------
+    n_train, n_test : int
+        Number of images; training images use training digits only, test images test digits only.
+    seed : int
+        Of the digits and the bars.
+
+    Returns
+    -------
+    Split : images (N, 2, 20, 20), labels 0 to K - 1.
+
+    Raises
+    ------
+    ValueError
+        ``classes`` is not between 2 and 10.
+    """
+    if not 2 <= classes <= 10:
+        raise ValueError(f"classes must be between 2 and 10; got {classes}")
+    source = digits(dtype)
+    generator = torch.Generator().manual_seed(seed)
+    train = _pointed(source.x_train, source.y_train, n_train, classes, generator)
+    test = _pointed(source.x_test, source.y_test, n_test, classes, generator)
+    return Split(*train, *test)
+
+
+def _pointed(images, labels, n, generator):
+    grid = torch.stack(
+        [*_balanced_pairs(labels, n, generator), *_balanced_pairs(labels, n, generator)], 1
+    ).reshape(n, 2, 2)
+    row, column = torch.randint(2, (2, n), generator=generator)
+    x = images.new_zeros(n, 2, 20, 20)
+    x[:, 0, :16, :16] = images[grid, 0].transpose(2, 3).reshape(n, 16, 16)
+    place = torch.arange(16) // 8  # which of the two digits a pixel belongs to
+    x[:, 1, :16, 16:] = (place == row[:, None]).to(x.dtype)[:, :, None]
+    x[:, 1, 16:, :16] = (place == column[:, None]).to(x.dtype)[:, None, :]
+    return x, labels[grid[torch.arange(n), row, column]]
+
+
+def _balanced_pairs(labels, n, classes, generator):
+    """Indices of two images each, with both classes drawn evenly and independently."""
+    by_class = [torch.nonzero(labels == k).flatten() for k in range(classes)]
+
+    def draw():
+        drawn = torch.randint(classes, (n,), generator=generator)
+        at = torch.rand(n, generator=generator)
+        return torch.stack(
+            [by_class[k][int(u * len(by_class[k]))] for k, u in zip(drawn, at, strict=True)]
+        )
+
+    return draw(), draw()

@@ -1,0 +1,65 @@
+"""From ``attention=`` and its options to the module that sits at one place of a backbone."""
+
+from torch import nn
+
+from attn_lib import layers
+
+
+def attention_factory(attention, options, stages):
+    """Function ``(channels, stage) -> nn.Module`` that makes the attention of a backbone.
+
+    Parameters
+    ----------
+    attention : None, str or callable
+        None: ``nn.Identity`` is never made, the factory is None. A name of ``layers.build``, or
+        a callable ``channels -> nn.Module``.
+    options : dict
+        Options of the layer; a tuple holds one value a stage.
+    stages : int
+        The number of stages of the backbone.
+
+    Raises
+    ------
+    ValueError
+        Options without a named attention, or a tuple whose length is not the number of stages.
+    TypeError
+        ``attention`` of another kind.
+    """
+    if attention is None or (callable(attention) and not isinstance(attention, str)):
+        if options:
+            raise ValueError(
+                f"options {sorted(options)} need attention= to be a name; got {attention!r}"
+            )
+        return attention and (lambda channels, stage: _module(attention(channels)))
+    if not isinstance(attention, str):
+        raise TypeError(f"attention must be None, a name or a callable; got {attention!r}")
+    for name, value in options.items():
+        if isinstance(value, tuple) and len(value) != stages:
+            raise ValueError(
+                f"{name} as a tuple needs one value for each of the {stages} stages; got {value}"
+            )
+
+    def make(channels, stage):
+        chosen = {
+            name: value[stage] if isinstance(value, tuple) else value
+            for name, value in options.items()
+        }
+        return layers.build(attention, channels, **chosen)
+
+    layers.build(attention, 64, **{k: v[0] if isinstance(v, tuple) else v for k, v in options.items()})
+    return make
+
+
+def _module(made):
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"attention(channels) must return an nn.Module; got {made!r}")
+    return made
+
+
+def choose_placement(placement, published, default):
+    """``placement``, or ``default`` where it is None; a ValueError lists the ``published`` ones."""
+    placement = default if placement is None else placement
+    if placement not in published:
+        known = ", ".join(map(repr, published))
+        raise ValueError(f"unknown placement {placement!r}; the published ones are {known}")
+    return placement
