@@ -58,7 +58,7 @@ nbval: $(STAMP) ## run every notebook again and compare its outputs with the sto
 	$(RUN) $(BIN)/python -m pytest -q --nbval --nbval-cell-timeout 600 -n 2 --dist loadfile notebooks
 
 book-tests: $(STAMP) ## check the built book: links, images, equations, exercises
-	$(RUN) $(BIN)/python -m pytest -q tests/book
+	$(RUN) $(BIN)/python -m pytest -q -n 2 tests/book
 
 notebooks: $(STAMP) ## execute the chapters whose code changed (ALL=1: every chapter)
 	$(RUN) $(BIN)/python book/tools/notebooks.py run $(if $(ALL),--all)
