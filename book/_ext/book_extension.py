@@ -22,6 +22,17 @@ def alt_text(render_image):
     return render
 
 
+def without_thebe(app):
+    """Leave out Thebe, which Jupyter Book always adds; it would run cells on a server elsewhere."""
+    for event, listeners in app.events.listeners.items():
+        app.events.listeners[event] = [
+            listener for listener in listeners if listener.handler.__module__ != "sphinx_thebe"
+        ]
+    styles = app.registry.css_files
+    styles[:] = [style for style in styles if style[0] != "sphinx-thebe.css"]
+
+
 def setup(app):
+    without_thebe(app)
     NbElementRenderer.render_image = alt_text(NbElementRenderer.render_image)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
