@@ -52,14 +52,14 @@ def cued_digits(n_train=1000, n_test=1000, classes=4, dtype=torch.float32, seed=
     """Two digits in one place, and far from them a cue that says which of the two is meant.
 
     Each image is (3, 8, 16). Channel 0 holds one digit and channel 1 another, both in columns
-    0 to 7. Channel 2 holds stripes in columns 12 to 15: horizontal ones mean "read channel 0",
-    vertical ones "read channel 1". The label is the digit that is meant.
+    0 to 7. Channel 2 holds a patch in columns 12 to 15: +1 everywhere in it means "read channel 0",
+    -1 "read channel 1". The label is the digit that is meant.
 
     What cannot solve it: a network whose receptive field is narrower than 6 columns, followed by
     a mean over positions and a linear map. No position sees both a digit and the cue, so every
     logit is a sum a_k(digits) + b_k(cue). For two different digits p, q the four cases
     (channel 0, channel 1, cue) that contain both can not all be right: (p, q) needs
-    d_p > d_q, with d = b(horizontal) - b(vertical), to be right under both cues, and (q, p) needs
+    d_p > d_q, with d = b(+1) - b(-1), to be right under both cues, and (q, p) needs
     d_q > d_p. At most three of the four are right, so with a share 1/K of pairs of equal digits
     the accuracy is at most 3/4 + 1/(4K): 0.8125 for K = 4 classes drawn evenly.
 
@@ -73,7 +73,7 @@ def cued_digits(n_train=1000, n_test=1000, classes=4, dtype=torch.float32, seed=
     classes : int
         K, from 2 to 10: the digits 0 to K - 1 are used.
     seed : int
-        Of the pairing, the cues and the stripes' phases.
+        Of the pairing, the cues.
 
     Returns
     -------
@@ -96,17 +96,14 @@ def cued_digits(n_train=1000, n_test=1000, classes=4, dtype=torch.float32, seed=
 def _cued(images, labels, n, classes, generator):
     first, second = _balanced_pairs(labels, n, classes, generator)
     cue = torch.randint(2, (n,), generator=generator)
-    phase = torch.randint(2, (n,), generator=generator)
     x = images.new_zeros(n, 3, 8, 16)
     x[:, 0, :, :8] = images[first, 0]
     x[:, 1, :, :8] = images[second, 0]
-    row, column = torch.arange(8)[:, None], torch.arange(4)
-    along = torch.where(cue[:, None, None] == 0, row, column)  # (n, 8, 4)
-    x[:, 2, :, 12:] = ((along + phase[:, None, None]) % 2).to(x.dtype)
+    x[:, 2, :, 12:] = (1 - 2 * cue)[:, None, None]
     return x, torch.where(cue == 0, labels[first], labels[second])
 
 
-def pointed_digits(n_train=2000, n_test=1000, dtype=torch.float32, seed=0):
+def pointed_digits(n_train=2000, n_test=1000, classes=10, dtype=torch.float32, seed=0):
     """Four digits on a 2x2 grid, and in the margins two bars that point at one of them.
 
     Each image is (2, 20, 20). Channel 0 holds the digits, in rows and columns 0 to 15. Channel 1
@@ -119,10 +116,10 @@ def pointed_digits(n_train=2000, n_test=1000, dtype=torch.float32, seed=0):
     What cannot solve it: a network that works patch by patch, and then takes a mean over
     positions and a linear map, with or without a gate on channels computed from a mean or a
     maximum over the whole map. Its logits are the same for all four, so it is right for at most
-    as many of the four as have the most frequent digit: 0.3835 on average over digits drawn
-    evenly. With one gate a row, the logits are the same for both places of the lower bar, whose
-    row mean does not change: right for one of two digits, or both if they are equal, 0.55. A gate
-    a column likewise.
+    as many of the four as show the most frequent digit: 0.3835 on average over K = 10 classes
+    drawn evenly. With one gate a row, the logits are the same for both places of the lower bar,
+    whose row mean does not change: right for one of two digits, or for both if they are equal,
+    1/2 + 1/(2K) = 0.55. A gate a column likewise.
 
     What can: a gate a row times a gate a column, each opened by the bar that its mean contains.
 
@@ -130,6 +127,8 @@ def pointed_digits(n_train=2000, n_test=1000, dtype=torch.float32, seed=0):
     ----------
     n_train, n_test : int
         Number of images; training images use training digits only, test images test digits only.
+    classes : int
+        K, from 2 to 10: the digits 0 to K - 1 are used.
     seed : int
         Of the digits and the bars.
 
@@ -151,10 +150,9 @@ def pointed_digits(n_train=2000, n_test=1000, dtype=torch.float32, seed=0):
     return Split(*train, *test)
 
 
-def _pointed(images, labels, n, generator):
-    grid = torch.stack(
-        [*_balanced_pairs(labels, n, generator), *_balanced_pairs(labels, n, generator)], 1
-    ).reshape(n, 2, 2)
+def _pointed(images, labels, n, classes, generator):
+    drawn = [_balanced_pairs(labels, n, classes, generator) for _ in range(2)]
+    grid = torch.stack([*drawn[0], *drawn[1]], 1).reshape(n, 2, 2)
     row, column = torch.randint(2, (2, n), generator=generator)
     x = images.new_zeros(n, 2, 20, 20)
     x[:, 0, :16, :16] = images[grid, 0].transpose(2, 3).reshape(n, 16, 16)
