@@ -36,7 +36,7 @@ class Case:
 
 
 class Half(Case):
-    """A half of CBAM alone, ``name`` channel or spatial: a layer of its own, which build has not."""
+    """A half of CBAM alone (name: channel or spatial), which layers.build does not know."""
 
     def layer(self, **factory):
         if self.name == "channel":

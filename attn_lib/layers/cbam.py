@@ -1,0 +1,139 @@
+"""CBAM and its two halves (Woo et al., arXiv 1807.06521)."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from attn_lib.layers._base import Attention, positive_int
+
+__all__ = ["CBAM", "ChannelAttention", "SpatialAttention"]
+
+
+class ChannelAttention(Attention):
+    """Scale each channel by a gate computed from the mean and the maximum of all channels.
+
+    s = sigmoid(MLP(mean of x over H and W) + MLP(maximum of x over H and W)), equation 2, with
+    one MLP(z) = W2 relu(W1 z + b1) + b2 for both vectors; y = s x.
+
+    Parameters
+    ----------
+    channels : int
+        C, the channels of the input.
+    reduction : int
+        r; the bottleneck has max(1, C // r) units.
+
+    Raises
+    ------
+    ValueError
+        channels or reduction below 1; an input that is not (N, C, H, W).
+    TypeError
+        channels or reduction not an integer; an input that is not floating-point.
+    """
+
+    def __init__(self, channels, reduction=16):
+        super().__init__()
+        self.channels = positive_int("channels", channels)
+        self.reduction = positive_int("reduction", reduction)
+        hidden = max(1, self.channels // self.reduction)
+        self.fc1 = nn.Linear(self.channels, hidden)
+        self.fc2 = nn.Linear(hidden, self.channels)
+
+    def gates(self, x):
+        """``{"channel": s}`` for x (N, C, H, W), with s of shape (N, C, 1, 1) in (0, 1)."""
+        self._check(x)
+        z = torch.stack((x.mean((2, 3)), _max_over_positions(x)))  # (2, N, C): one MLP, one pass
+        s = torch.sigmoid(self.fc2(torch.relu(self.fc1(z))).sum(0))
+        return {"channel": s[:, :, None, None]}
+
+    def extra_repr(self):
+        return f"channels={self.channels}, reduction={self.reduction}"
+
+
+class SpatialAttention(Attention):
+    """Scale each position by a gate computed from its neighbourhood.
+
+    m = sigmoid(BN(conv([max of x over C; mean of x over C]))), equation 3, with one convolution
+    kernel of ``kernel_size`` squared and no bias; y = m x. The batch norm is the official code's
+    (momentum 0.01), the equation has none.
+
+    Parameters
+    ----------
+    kernel_size : int
+        k, odd; the map is padded by (k - 1) / 2, so that it keeps its size.
+
+    Raises
+    ------
+    ValueError
+        kernel_size below 1 or even; an input that is not (N, C, H, W); in training, an input
+        with a single value a channel (N = H = W = 1), which has no variance.
+    TypeError
+        kernel_size not an integer; an input that is not floating-point.
+    """
+
+    def __init__(self, kernel_size=7):
+        super().__init__()
+        self.kernel_size = positive_int("kernel_size", kernel_size)
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, to keep H and W; got {kernel_size}")
+        padding = self.kernel_size // 2
+        self.conv = nn.Conv2d(2, 1, self.kernel_size, padding=padding, bias=False)
+        self.bn = nn.BatchNorm2d(1, momentum=0.01)
+
+    def gates(self, x):
+        """``{"spatial": m}`` for x (N, C, H, W), with m of shape (N, 1, H, W) in (0, 1)."""
+        self._check(x)
+        p = torch.cat((_max_over_channels(x), x.mean(1, keepdim=True)), 1)  # (N, 2, H, W)
+        return {"spatial": torch.sigmoid(self.bn(self.conv(p)))}
+
+
+class CBAM(Attention):
+    """Channel attention, then spatial attention on its result.
+
+    y = M_s(x') x' with x' = M_c(x) x, equation 1: see :class:`ChannelAttention` and
+    :class:`SpatialAttention`, which are ``cbam.channel`` and ``cbam.spatial``.
+
+    Parameters
+    ----------
+    channels : int
+        C, the channels of the input.
+    reduction : int
+        r, of the channel half.
+    kernel_size : int
+        k, of the spatial half; odd.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As the halves do.
+    """
+
+    def __init__(self, channels, reduction=16, kernel_size=7):
+        super().__init__()
+        self.channel = ChannelAttention(channels, reduction)
+        self.spatial = SpatialAttention(kernel_size)
+        self.channels = self.channel.channels
+
+    def gates(self, x):
+        """``{"channel": s, "spatial": m}``, (N, C, 1, 1) and (N, 1, H, W); m is computed on s x."""
+        self._check(x)
+        channel = self.channel.gates(x)
+        return channel | self.spatial.gates(x * channel["channel"])
+
+    def forward(self, x):
+        """Run the halves in sequence: the product of x, (N, C, H, W), with its gates."""
+        self._check(x)
+        return self.spatial(self.channel(x))
+
+
+# Both maxima send the gradient of a tie to the first of the tied entries, as the official code's
+# pooling does. Where no gradient is wanted, amax returns the same values several times faster.
+
+
+def _max_over_positions(x):
+    """(N, C, H, W) -> (N, C)."""
+    return F.adaptive_max_pool2d(x, 1).flatten(1) if torch.is_grad_enabled() else x.amax((2, 3))
+
+
+def _max_over_channels(x):
+    """(N, C, H, W) -> (N, 1, H, W)."""
+    return x.max(1, keepdim=True).values if torch.is_grad_enabled() else x.amax(1, keepdim=True)
