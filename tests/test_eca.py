@@ -1,4 +1,4 @@
-"""Efficient Channel Attention: the kernel rule, the band, the ends, and the published parameters."""
+"""ECA: the kernel rule, the band and its ends, symmetries, and the published parameter counts."""
 
 import numpy as np
 import pytest
@@ -105,7 +105,7 @@ def test_jacobian_of_the_logits_is_a_banded_toeplitz_matrix():
 
 
 def test_symmetries():
-    """Indifferent to where a value is, to a reversed order if the kernel is even; not to shuffles."""
+    """Where a value lies is nothing to ECA; the order of the channels is, but for a reversal."""
     torch.manual_seed(0)
     x = torch.randn(2, 6, 4, 4, dtype=torch.float64)
     layer = layer_with([0.7, -0.3, 0.7], 6)
