@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-__all__ = ["Split", "cued_digits", "digits", "pointed_digits"]
+__all__ = ["Split", "cued_digits", "digits", "marked_digits", "pointed_digits"]
 
 
 class Split(NamedTuple):
@@ -101,6 +101,59 @@ def _cued(images, labels, n, classes, generator):
     x[:, 1, :, :8] = images[second, 0]
     x[:, 2, :, 12:] = (1 - 2 * cue)[:, None, None]
     return x, torch.where(cue == 0, labels[first], labels[second])
+
+
+def marked_digits(n_train=2000, n_test=1000, classes=10, dtype=torch.float32, seed=0):
+    """Two digits side by side, and under one of them a mark that says which of the two is meant.
+
+    Each image is (2, 16, 16), four tiles of 8x8. Channel 0 holds a digit in either of the upper
+    two tiles. Channel 1 is +1 in the upper half of the tile below the digit that is meant. The
+    label is that digit. An image and the one with the same digits and the other mark consist of
+    the same four tiles, at other places.
+
+    What cannot solve it: a network that works tile by tile, and then takes a mean over positions
+    and a linear map, with or without a gate on channels computed from a mean or a maximum over
+    the whole map. Its logits are the same for both marks, so it is right for one of two digits,
+    or for both if they are equal: 1/2 + 1/(2K) = 0.55 for K = 10 classes drawn evenly.
+
+    What can: a gate on positions that sees from a digit to the mark below it.
+
+    Parameters
+    ----------
+    n_train, n_test : int
+        Number of images; training images use training digits only, test images test digits only.
+    classes : int
+        K, from 2 to 10: the digits 0 to K - 1 are used.
+    seed : int
+        Of the pairing, the marks.
+
+    Returns
+    -------
+    Split : images (N, 2, 16, 16), labels 0 to K - 1.
+
+    Raises
+    ------
+    ValueError
+        ``classes`` is not between 2 and 10.
+    """
+    if not 2 <= classes <= 10:
+        raise ValueError(f"classes must be between 2 and 10; got {classes}")
+    source = digits(dtype)
+    generator = torch.Generator().manual_seed(seed)
+    train = _marked(source.x_train, source.y_train, n_train, classes, generator)
+    test = _marked(source.x_test, source.y_test, n_test, classes, generator)
+    return Split(*train, *test)
+
+
+def _marked(images, labels, n, classes, generator):
+    left, right = _balanced_pairs(labels, n, classes, generator)
+    mark = torch.randint(2, (n,), generator=generator)
+    x = images.new_zeros(n, 2, 16, 16)
+    x[:, 0, :8, :8] = images[left, 0]
+    x[:, 0, :8, 8:] = images[right, 0]
+    side = torch.arange(16) // 8  # which of the two tiles a column belongs to
+    x[:, 1, 8:12] = (side == mark[:, None]).to(x.dtype)[:, None, :]
+    return x, torch.where(mark == 0, labels[left], labels[right])
 
 
 def pointed_digits(n_train=2000, n_test=1000, classes=10, dtype=torch.float32, seed=0):

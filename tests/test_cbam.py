@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from attn_lib import layers, reference
+from attn_lib.data import marked_digits
 from attn_lib.inspection import record_gates
 
 
@@ -146,3 +147,22 @@ def test_even_kernel_is_refused():
         layers.SpatialAttention(4)
     with pytest.raises(TypeError, match="kernel_size.*got 7.0"):
         layers.CBAM(8, kernel_size=7.0)
+
+
+def test_marked_digits_differ_in_the_place_of_the_mark_alone():
+    data = marked_digits(n_train=40, n_test=30, dtype=torch.float64)
+    x, y = data.x_test, data.y_test
+    assert x.shape == (30, 2, 16, 16) and x.dtype == torch.float64 and y.max() <= 9
+    other = x.clone()
+    other[:, 1] = other[:, 1].flip(2)
+
+    def tiles(x):
+        cut = x.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 1, 4, 5).reshape(30, 4, -1)
+        keys = cut @ torch.arange(1.0, 129.0, dtype=x.dtype).sqrt()
+        return keys.sort(1).values
+
+    torch.testing.assert_close(tiles(x), tiles(other))
+    assert ((x - other).abs().sum((1, 2, 3)) > 0).all()
+    assert torch.equal(marked_digits(n_train=40, n_test=30).x_train, data.x_train.float())
+    with pytest.raises(ValueError, match="classes.*got 11"):
+        marked_digits(classes=11)
