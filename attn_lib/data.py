@@ -48,20 +48,20 @@ def digits(dtype=torch.float32):
     return Split(x_train.to(dtype), y_train, x_test.to(dtype), y_test)
 
 
-def cued_digits(n_train=1000, n_test=1000, classes=4, dtype=torch.float32, seed=0):
+def cued_digits(n_train=600, n_test=1000, classes=2, dtype=torch.float32, seed=0):
     """Two digits in one place, and far from them a cue that says which of the two is meant.
 
     Each image is (3, 8, 16). Channel 0 holds one digit and channel 1 another, both in columns
-    0 to 7. Channel 2 holds a patch in columns 12 to 15: +1 everywhere in it means "read channel 0",
-    -1 "read channel 1". The label is the digit that is meant.
+    0 to 7. Channel 2 holds a patch in columns 12 to 15: +2 everywhere in it means "read channel 0",
+    -2 "read channel 1". The label is the digit that is meant.
 
     What cannot solve it: a network whose receptive field is narrower than 6 columns, followed by
     a mean over positions and a linear map. No position sees both a digit and the cue, so every
-    logit is a sum a_k(digits) + b_k(cue). For two different digits p, q the four cases
-    (channel 0, channel 1, cue) that contain both can not all be right: (p, q) needs
-    d_p > d_q, with d = b(+1) - b(-1), to be right under both cues, and (q, p) needs
+    logit is a sum a_k(digits) + b_k(cue). Two different digits p, q make four
+    images: p or q in channel 0, either cue. All four cannot be right: p in channel 0 needs
+    d_p > d_q, with d = b(+2) - b(-2), to be right under both cues, and q in channel 0 needs
     d_q > d_p. At most three of the four are right, so with a share 1/K of pairs of equal digits
-    the accuracy is at most 3/4 + 1/(4K): 0.8125 for K = 4 classes drawn evenly.
+    the accuracy is at most 3/4 + 1/(4K): 0.875 for K = 2 classes drawn evenly.
 
     What can: a gate on channels computed from a mean over the whole map, which carries the cue to
     the digits and switches the features of one of them off.
@@ -73,7 +73,7 @@ def cued_digits(n_train=1000, n_test=1000, classes=4, dtype=torch.float32, seed=
     classes : int
         K, from 2 to 10: the digits 0 to K - 1 are used.
     seed : int
-        Of the pairing, the cues.
+        Of the pairing and the cues.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def _cued(images, labels, n, classes, generator):
     x = images.new_zeros(n, 3, 8, 16)
     x[:, 0, :, :8] = images[first, 0]
     x[:, 1, :, :8] = images[second, 0]
-    x[:, 2, :, 12:] = (1 - 2 * cue)[:, None, None]
+    x[:, 2, :, 12:] = (2 - 4 * cue)[:, None, None]
     return x, torch.where(cue == 0, labels[first], labels[second])
 
 

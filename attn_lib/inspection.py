@@ -79,4 +79,3 @@ def _outermost(name, modules):
     parts = name.split(".") if name else []
     prefixes = (".".join(parts[:i]) for i in range(len(parts) + 1))
     return next(prefix for prefix in prefixes if prefix in modules)
-

@@ -65,7 +65,9 @@ def fit(model, data, *, epochs=10, lr=0.01, batch_size=64, weight_decay=1e-4, se
             total += loss.item() * len(batch)
         losses.append(total / len(x))
         if not math.isfinite(losses[-1]):
-            raise FloatingPointError(f"the loss is {losses[-1]} in epoch {epoch + 1}; lower lr={lr}")
+            raise FloatingPointError(
+                f"the loss is {losses[-1]} in epoch {epoch + 1}; lower lr={lr}"
+            )
     return losses
 
 

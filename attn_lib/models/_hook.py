@@ -46,7 +46,9 @@ def attention_factory(attention, options, stages):
         }
         return layers.build(attention, channels, **chosen)
 
-    layers.build(attention, 64, **{k: v[0] if isinstance(v, tuple) else v for k, v in options.items()})
+    layers.build(
+        attention, 64, **{k: v[0] if isinstance(v, tuple) else v for k, v in options.items()}
+    )
     return make
 
 
