@@ -57,12 +57,11 @@ class CoordinateAttention(Attention):
         """
         self._check(x)
         if self.axes == "height":
-            return {"height": torch.sigmoid(self.conv_h(self._encode(x.mean(3, keepdim=True))))}
+            return {"height": torch.sigmoid(self.conv_h(self._encode(_mean(x, 3))))}
         if self.axes == "width":
-            return {"width": torch.sigmoid(self.conv_w(self._encode(x.mean(2, keepdim=True))))}
-        strips = (x.mean(3), x.mean(2))  # (N, C, H) and (N, C, W)
-        f = self._encode(torch.cat(strips, 2).unsqueeze(3))
-        f_h, f_w = f.split((x.shape[2], x.shape[3]), 2)
+            return {"width": torch.sigmoid(self.conv_w(self._encode(_mean(x, 2))))}
+        z = torch.cat((_mean(x, 3), _mean(x, 2).transpose(2, 3)), 2)  # (N, C, H + W, 1)
+        f_h, f_w = self._encode(z).split((x.shape[2], x.shape[3]), 2)
         return {
             "height": torch.sigmoid(self.conv_h(f_h)),
             "width": torch.sigmoid(self.conv_w(f_w.transpose(2, 3))),
@@ -73,3 +72,14 @@ class CoordinateAttention(Attention):
 
     def extra_repr(self):
         return f"channels={self.channels}, reduction={self.reduction}, axes={self.axes!r}"
+
+
+def _mean(x, axis):
+    """Mean over H (axis 2) or W (axis 3), kept with length 1.
+
+    Where the channels come last in memory, summing with them in the inner loop is several times
+    as fast as what ``x.mean`` does, and gives the same.
+    """
+    if x.stride(1) == 1:
+        return x.permute(0, 2, 3, 1).mean(axis - 1, keepdim=True).permute(0, 3, 1, 2)
+    return x.mean(axis, keepdim=True)
