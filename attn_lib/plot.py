@@ -86,7 +86,7 @@ def seeds(ax, results, *, unit="test accuracy", chance=None):
     chance : float or dict, optional
         Where to draw a dashed line, or label -> where, for several.
     """
-    for row, (label, values) in enumerate(results.items()):
+    for row, values in enumerate(results.values()):
         values = np.asarray(values)
         ax.plot(values, np.full(len(values), row), "o", ms=6, alpha=0.65, mew=0, clip_on=False)
         ax.plot([values.mean()] * 2, [row - 0.32, row + 0.32], color=COLOURS["black"], lw=2)
@@ -118,7 +118,8 @@ def diagram(nodes, arrows, *, size=(9, 2.6)):
     ----------
     nodes : dict
         Name -> (x, y, kind, label, shape). ``kind`` is ``"map"`` (a stack of planes),
-        ``"vector"`` (a column of cells), ``"op"`` (a rounded box) or ``"times"`` (the product).
+        ``"vector"`` (a column of cells), ``"short"`` (of fewer cells), ``"op"`` (a rounded box) or
+        ``"times"`` (the product).
         ``shape`` is written below the node; both texts may hold mathematics in dollars.
     arrows : list of tuples
         (from, to, label), or (from, to, label, "over") for one that leads round the others, above.
@@ -143,8 +144,8 @@ def diagram(nodes, arrows, *, size=(9, 2.6)):
                 ax.add_patch(Rectangle(corner, 0.66, 0.66, fc="#DCEBF7", ec=COLOURS["blue"], lw=1))
             ax.text(x - 0.05, y - 0.05, label, ha="center", va="center")
             reach[name], below = 0.5, 0.5
-        elif kind == "vector":
-            for k in range(5):
+        elif kind in ("vector", "short"):
+            for k in range(5) if kind == "vector" else (1, 2, 3):
                 shade = ("#FBE3B5", "#F3C35B", "#FDF3DC", "#E69F00", "#F7D689")[k]
                 ax.add_patch(
                     Rectangle(
@@ -174,7 +175,7 @@ def diagram(nodes, arrows, *, size=(9, 2.6)):
             ax.text(x, y, label, ha="center", va="center", fontsize=9)
             reach[name], below = half + 0.08, 0.34
         else:
-            raise ValueError(f"unknown kind {kind!r}; known are 'map', 'vector', 'op', 'times'")
+            raise ValueError(f"unknown kind {kind!r}; known are map, vector, short, op, times")
         ax.text(x, y - below, shape, ha="center", va="top", fontsize=8.5, color="#374151")
     style = {"arrowstyle": "-|>", "color": COLOURS["black"], "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
     for start, end, label, *route in arrows:

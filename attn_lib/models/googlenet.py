@@ -1,4 +1,4 @@
-"""GoogLeNet (Szegedy et al., arXiv 1409.4842) with batch norm, and attention on its Inception blocks.
+"""GoogLeNet (Szegedy et al., arXiv 1409.4842) with batch norm and attention on every block.
 
 Parameter names, batch norm constants, the 3x3 kernel in the branch that the paper gives a 5x5 one
 and the initialisation are torchvision's, so that its checkpoint loads where ``attention`` is None.

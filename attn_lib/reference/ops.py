@@ -128,7 +128,7 @@ def _first_maximum(x, z, axis):
 
 
 def conv(x, weight, bias=None, padding=0, dilation=1):
-    """Cross-correlation with stride 1, in one or two dimensions (what deep learning calls convolution).
+    """Cross-correlation of stride 1 in one or two dimensions: deep learning's convolution.
 
     Parameters
     ----------
