@@ -40,6 +40,7 @@ test: ## run everything that CI runs
 	@$(MAKE) --no-print-directory sync
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory nbval
+	@rm -rf _build
 	@$(MAKE) --no-print-directory html
 	@$(MAKE) --no-print-directory book-tests
 	@echo "All tests passed."
@@ -70,7 +71,7 @@ serve: html ## build the book and serve it on http://127.0.0.1:8000 (PORT=...)
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
 format: $(STAMP) ## put the code into the style that lint checks
-	$(BIN)/ruff check --fix .
+	$(BIN)/ruff check --fix --exit-zero --extend-exclude '*.ipynb' .
 	$(BIN)/ruff format .
 
 clean: ## remove the built book, the caches and .venv

@@ -32,7 +32,13 @@ def without_thebe(app):
     styles[:] = [style for style in styles if style[0] != "sphinx-thebe.css"]
 
 
+def skip_fields(app, what, name, obj, skip, options):
+    """Leave out a named tuple's fields ("Alias for field number 0"); its signature has them."""
+    return True if (obj.__doc__ or "").startswith("Alias for field number") else None
+
+
 def setup(app):
     without_thebe(app)
+    app.connect("autodoc-skip-member", skip_fields)
     NbElementRenderer.render_image = alt_text(NbElementRenderer.render_image)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -189,7 +189,8 @@ def execute(root, name):
         cell = next(c for c in code_cells(nb) if any(o.output_type == "error" for o in c.outputs))
         error = next(o for o in cell.outputs if o.output_type == "error")
         rule = "-" * 60
-        return f"{name}: this cell failed\n{rule}\n{cell.source}\n{rule}\n{error.ename}: {error.evalue}"
+        lines = [f"{name}: this cell failed", rule, cell.source, rule]
+        return "\n".join([*lines, f"{error.ename}: {error.evalue}"])
     except Exception as error:  # the kernel died, or a cell took too long
         return f"{name}: {error}"
     normalise(nb)
@@ -245,9 +246,9 @@ def check_notebook(nb):
     problems = []
 
     def wrong(what):
-        problems.append(f"cell {number} ({(cell.source.splitlines() or [''])[0][:50]!r}): {what}")
+        problems.append(f"cell {number} ({cell.source[:50]!r}): {what}")
 
-    for number, cell in enumerate(nb.cells, 1):
+    for number, cell in enumerate(nb.cells, 1):  # noqa: B007 (wrong uses number)
         if MACHINE_PATH.search(cell.source):
             wrong("holds a path of one machine")
         if cell.cell_type == "markdown":

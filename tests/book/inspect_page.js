@@ -29,13 +29,16 @@ async () => {
       say("equation with two numbers (write align*, not align)", equation.textContent);
   }
 
-  // No raw TeX in the text.
+  // No raw TeX or reStructuredText in the text.
   const skip = "pre, code, script, style, noscript, textarea, mjx-container, .math";
   const rawTeX = /\\[A-Za-z]{2,}|\\[()[\]]|\$\$|\$[^$\n]*[\\_^{][^$\n]*\$/;
+  const rawText = /:[a-z]+:`|\.\. [a-z:]+::/;
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
     const text = texts.currentNode;
-    if (!text.parentElement.closest(skip) && rawTeX.test(text.data)) say("raw TeX", text.data);
+    if (text.parentElement.closest(skip)) continue;
+    if (rawTeX.test(text.data)) say("raw TeX", text.data);
+    if (rawText.test(text.data)) say("raw markup", text.data);
   }
 
   // Nothing is wider than the page, unless it scrolls inside its own box.

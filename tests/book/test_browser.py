@@ -18,9 +18,14 @@ MODES = {
 INSPECT = (Path(__file__).parent / "inspect_page.js").read_text(encoding="utf-8")
 
 
-def look(browser, address, **mode):
+@pytest.fixture(scope="session")
+def contexts(browser):
+    """A browser window for each mode; its pages share a cache."""
+    return {mode: browser.new_context(**options) for mode, options in MODES.items()}
+
+
+def look(context, mode, address):
     """Open a page and return what is wrong with it."""
-    context = browser.new_context(**mode)
     page = context.new_page()
     problems = []
     host = urlsplit(address).netloc
@@ -38,15 +43,15 @@ def look(browser, address, **mode):
     page.wait_for_load_state("networkidle")
     problems += page.evaluate(INSPECT)
     theme = page.evaluate("document.documentElement.dataset.theme")
-    if theme is not None and theme != mode["color_scheme"]:
-        problems.append(f"theme {theme} where the reader's system is {mode['color_scheme']}")
-    context.close()
+    if theme is not None and theme != MODES[mode]["color_scheme"]:
+        problems.append(f"theme {theme} in mode {mode}")
+    page.close()
     return problems
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_page(browser, url, page_name, mode):
-    problems = look(browser, f"{url}/{page_name}", **MODES[mode])
+def test_page(contexts, url, page_name, mode):
+    problems = look(contexts[mode], mode, f"{url}/{page_name}")
     assert not problems, "\n".join(problems)
 
 
@@ -76,6 +81,7 @@ BROKEN = """<!doctype html><html><body><article class="bd-article">
 <div class="math">x without delimiters</div>
 <div class="math"><span class="eqno">(1)</span>\\begin{align}x \\tag{A-1}\\end{align}</div>
 <p>An equation outside: \\frac{1}{2} and $a_b$</p>
+<p>.. py:module:: attn_lib</p>
 <p style="width: 2000px">wide</p>
 <p style="color: #bbb">pale</p>
 <img src="gone.png" alt="gone"><img src="http://127.0.0.2:9/x.png" alt="elsewhere">
@@ -83,17 +89,18 @@ BROKEN = """<!doctype html><html><body><article class="bd-article">
 </article></body></html>"""
 
 
-def test_a_broken_page_is_refused(browser, tmp_path):
+def test_a_broken_page_is_refused(contexts, tmp_path):
     (tmp_path / "mathjax").symlink_to(BOOK / "_static" / "mathjax")
     (tmp_path / "page.html").write_text(BROKEN)
     server, address = serve(tmp_path)
-    problems = "\n".join(look(browser, f"{address}/page.html", **MODES["phone"]))
+    problems = "\n".join(look(contexts["phone"], "phone", f"{address}/page.html"))
     server.shutdown()
     for expected in (
         "equation with an error",
         "unknown TeX command",
         "equation not rendered: x without",
         "equation with two numbers",
+        "raw markup: .. py:module::",
         "raw TeX: An equation outside",
         "page scrolls sideways",
         "wider than the page",

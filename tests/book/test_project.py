@@ -50,10 +50,10 @@ def test_one_address_of_the_repository():
 
 
 def test_an_address_left_behind_by_a_fork_is_noticed():
-    left = [("a.md", "git+https://github.com/attn-lib/attn_lib and github.com/hujie-frank/SENet")]
-    assert len(list(other_addresses(left, "https://github.com/me/attn_lib", "attn_lib"))) == 1
-    assert len(list(other_addresses(left, "https://github.com/me/course", "attn_lib"))) == 1
-    assert not list(other_addresses(left, "https://github.com/attn-lib/attn_lib", "attn_lib"))
+    left = [("a.md", "git+https://github.com/old/pkg.git and github.com/hujie-frank/SENet")]
+    assert len(list(other_addresses(left, "https://github.com/new/pkg", "pkg"))) == 1
+    assert len(list(other_addresses(left, "https://github.com/new/course", "pkg"))) == 1
+    assert not list(other_addresses(left, "https://github.com/old/pkg", "pkg"))
 
 
 def test_colab_links_lead_to_files():
@@ -84,4 +84,17 @@ def test_every_notebook_is_in_the_table_of_contents():
         for path in ROOT.glob("notebooks/*.ipynb")
         if f"notebooks/{path.stem}\n" not in contents
     ]
+    assert not missing
+
+
+def test_every_module_has_a_place_in_the_library_pages():
+    pages = "".join(path.read_text() for path in ROOT.glob("book/api/*.md"))
+    missing = []
+    for path in sorted(ROOT.glob("attn_lib/*")):
+        name = f"attn_lib.{path.stem}"
+        if not path.name.startswith("_") and f":: {name}\n" not in pages:
+            missing.append(name)
+    for path in sorted(ROOT.glob("attn_lib/reference/[!_]*.py")):
+        if f":: attn_lib.reference.{path.stem}\n" not in pages:
+            missing.append(f"attn_lib.reference.{path.stem}")
     assert not missing
