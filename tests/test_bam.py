@@ -72,6 +72,15 @@ def test_a_batch_of_one_is_refused_in_training_only():
     assert layer.eval()(x).shape == x.shape
 
 
+@pytest.mark.parametrize("combine", ["product", "sum"])
+def test_same_values_with_and_without_gradients(combine):
+    layer = layers.BAM(8, 2, combine=combine).eval()
+    x = features(2, 8, 6, 6).float()
+    with torch.no_grad():
+        without = layer(x)
+    torch.testing.assert_close(layer(x), without, rtol=0, atol=0)
+
+
 def test_maps_need_not_be_square():
     assert layers.BAM(8, 2).eval()(features(2, 8, 5, 12).float()).shape == (2, 8, 5, 12)
 

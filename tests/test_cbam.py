@@ -96,11 +96,13 @@ def test_gradient_of_a_tie_goes_to_the_first(module):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_same_values_with_and_without_gradients(dtype):
-    """Without gradients the maxima come from another kernel."""
+    """Without gradients the maxima come from another kernel, and a buffer is reused."""
     layer = layers.CBAM(8).to(dtype).eval()
     x = features(2, 8, 7, 5).to(dtype)
+    before = x.clone()
     with torch.no_grad():
         without = layer(x)
+    assert torch.equal(x, before)
     torch.testing.assert_close(layer(x), without, rtol=0, atol=0)
     assert torch.isnan(layer(x * float("nan"))).all()
 

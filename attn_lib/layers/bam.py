@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 
+import torch
 from torch import nn
 
 from attn_lib.layers._base import Attention, positive_int
@@ -77,7 +78,8 @@ class BAM(Attention):
         c = self.channel(x.mean((2, 3)))[:, :, None, None]  # (N, C, 1, 1)
         s = self.spatial(x)  # (N, 1, H, W)
         a = c * s if self.combine == "product" else c + s
-        return {"joint": 1 + a.sigmoid_()}
+        a.sigmoid_()
+        return {"joint": 1 + a if torch.is_grad_enabled() else a.add_(1)}
 
     def extra_repr(self):
         return (

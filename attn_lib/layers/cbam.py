@@ -120,9 +120,12 @@ class CBAM(Attention):
         return channel | self.spatial.gates(x * channel["channel"])
 
     def forward(self, x):
-        """Run the halves in sequence: the product of x, (N, C, H, W), with its gates."""
+        """Product of x, (N, C, H, W), with its gates: same shape, dtype and memory format."""
         self._check(x)
-        return self.spatial(self.channel(x))
+        scaled = x * self.channel.gates(x)["channel"]
+        m = self.spatial.gates(scaled)["spatial"]
+        # Backward needs scaled; where there is none, a second map need not be allocated.
+        return scaled * m if torch.is_grad_enabled() else scaled.mul_(m)
 
 
 # Both maxima send the gradient of a tie to the first of the tied entries, as the official code's
