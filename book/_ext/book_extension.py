@@ -32,6 +32,11 @@ def without_thebe(app):
     styles[:] = [style for style in styles if style[0] != "sphinx-thebe.css"]
 
 
+def slug(heading):
+    """Return a heading's anchor as JupyterLab writes it, so that a link works there as here."""
+    return heading.strip().replace(" ", "-")
+
+
 def skip_fields(app, what, name, obj, skip, options):
     """Leave out a named tuple's fields ("Alias for field number 0"); its signature has them."""
     return True if (obj.__doc__ or "").startswith("Alias for field number") else None
