@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tqdm.auto import tqdm, trange
+from tqdm import tqdm, trange
 
 __all__ = ["device", "evaluate", "fit", "over_seeds"]
 

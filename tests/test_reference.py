@@ -82,7 +82,8 @@ def test_hand_gradients_equal_central_differences(case, training):
 def test_params_are_the_state_dict(case):
     params = case.params(np.random.default_rng(0))
     state = case.layer().state_dict()
-    assert {k: np.shape(v) for k, v in params.items()} == {k: tuple(v.shape) for k, v in state.items()}
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    assert {name: np.shape(value) for name, value in params.items()} == shapes
 
 
 @each_case

@@ -4,7 +4,7 @@
 message that names the likely mistake. An untouched stub prints that it is not attempted yet.
 """
 
-from attn_lib.check import cbam, coordinate, eca, se
+from attn_lib.check import cbam, coordinate, eca, gating, se
 from attn_lib.check._core import Failed
 
-__all__ = ["Failed", "cbam", "coordinate", "eca", "se"]
+__all__ = ["Failed", "cbam", "coordinate", "eca", "gating", "se"]

@@ -233,7 +233,7 @@ def block_output(attempt):
 
 @exercise
 def fold(attempt):
-    """``attempt(weight, s)``: next convolution's weight (M, C, k, k) with the constant gate s in it."""
+    """``attempt(weight, s)``: the next convolution's weight, with the gate s in it."""
     rng = np.random.default_rng(3)
     weight, s = rng.standard_normal((4, 4, 3, 3)), rng.random(4)
     expect(

@@ -160,7 +160,8 @@ def run(root, everything=False):
             print(f"{name}: code unchanged, outputs kept")
         else:
             todo.append(name)
-    os.environ.update(TQDM_DISABLE="1", OMP_NUM_THREADS="1")  # as `make nbval` does
+    # as `make nbval` does
+    os.environ.update(TQDM_DISABLE="1", OMP_NUM_THREADS="1", KINETO_LOG_LEVEL="99")
     os.environ.pop("MPLBACKEND", None)  # the kernel's own: inline
     with ProcessPoolExecutor(WORKERS) as pool:
         results = [pool.submit(execute, root, name) for name in todo]
@@ -277,6 +278,8 @@ def check_notebook(nb):
                     wrong("printed a path of one machine")
             if MACHINE_PATH.search(output.get("text", "")):
                 wrong("printed a path of one machine")
+            if output.get("name") == "stderr":
+                wrong(f"stored a warning, {output.text.strip()[:80]!r}")
     return problems
 
 
