@@ -13,6 +13,8 @@ PORT   ?= 8000
 RUN := OMP_NUM_THREADS=1 TQDM_DISABLE=1
 # Chapters to execute again although nothing changed: `make notebooks ALL=1`.
 ALL ?=
+# What `make nbval` compares: `make nbval NOTEBOOK=notebooks/gating.ipynb`.
+NOTEBOOK ?= notebooks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -55,8 +57,8 @@ sync: $(STAMP) ## check that chapters and notebooks are in step
 unit: $(STAMP) ## test attn_lib
 	$(RUN) $(BIN)/python -m pytest -q -n 2 --ignore tests/book tests
 
-nbval: $(STAMP) ## run every notebook again and compare its outputs with the stored ones
-	$(RUN) $(BIN)/python -m pytest -q --nbval --nbval-cell-timeout 600 -n 2 --dist loadfile notebooks
+nbval: $(STAMP) ## execute the notebooks again and compare with the stored outputs (NOTEBOOK=...)
+	$(RUN) $(BIN)/python -m pytest -q --nbval --nbval-cell-timeout 600 -n 2 --dist loadfile $(NOTEBOOK)
 
 book-tests: $(STAMP) ## check the built book: links, images, equations, exercises
 	$(RUN) $(BIN)/python -m pytest -q -n 2 tests/book

@@ -39,6 +39,13 @@ def book():
 
 
 class _Quiet(SimpleHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == "/favicon.ico":  # browsers ask for it where a page names no icon
+            self.send_response(204)
+            self.end_headers()
+        else:
+            super().do_GET()
+
     def log_message(self, *args):
         pass
 
