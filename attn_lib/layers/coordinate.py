@@ -67,6 +67,15 @@ class CoordinateAttention(Attention):
             "width": torch.sigmoid(self.conv_w(f_w.transpose(2, 3))),
         }
 
+    def forward(self, x):
+        """Product of x, (N, C, H, W), with its gates: same shape, dtype and memory format."""
+        first, *others = self.gates(x).values()
+        y = x * first
+        for gate in others:
+            # without a graph to keep, a second map-sized temporary would only cost its page faults
+            y = y * gate if torch.is_grad_enabled() else y.mul_(gate)
+        return y
+
     def _encode(self, z):
         return F.hardswish(self.bn1(self.conv1(z)))
 
