@@ -23,7 +23,7 @@ def _maps(n=2, c=3, h=4, w=5, seed=0):
 
 @exercise
 def pools(attempt):
-    """``attempt(x)`` -> the three means: by channel (N, C), by place (N, H, W), by row (N, C, H)."""
+    """``attempt(x)`` -> means by channel (N, C), by place (N, H, W), by row (N, C, H)."""
     x = _maps()
     made = call(attempt, x)
     if not isinstance(made, tuple) or len(made) != 3:
@@ -162,7 +162,7 @@ def gate_backward(attempt):
 
 @exercise
 def central_difference(attempt):
-    """``attempt(f, x, step)``: derivative of a scalar function of a number by central difference."""
+    """``attempt(f, x, step)``: derivative of f at the number x by central difference."""
     f, x, step = np.exp, 0.5, 1e-2
     expect(
         call(attempt, f, x, step),

@@ -1,0 +1,62 @@
+"""Recorded gates are the gates, once, and leave nothing behind."""
+
+import pytest
+import torch
+from torch import nn
+
+from attn_lib import layers, models
+from attn_lib.inspection import record_gates
+
+
+@pytest.mark.parametrize("name", ["se", "cbam", "bam", "eca", "coordinate"])
+def test_what_is_recorded_is_what_multiplied(name):
+    torch.manual_seed(0)
+    layer = layers.build(name, 16).double()  # in training mode
+    twin = layers.build(name, 16).double()
+    twin.load_state_dict(layer.state_dict())
+    x = torch.randn(3, 16, 6, 5, dtype=torch.float64)
+    with record_gates(layer) as gates:
+        y = layer(x)
+    product = x
+    for gate in gates[""].values():
+        product = product * gate
+    torch.testing.assert_close(y, product)
+    assert torch.equal(y, twin(x))
+    for key, value in twin.state_dict().items():  # batch norm saw the batch once
+        assert torch.equal(value, layer.state_dict()[key]), key
+    assert "gates" not in vars(layer)
+
+
+def test_names_and_shapes_in_a_network():
+    model = models.resnet_cifar(8, attention="cbam").eval()
+    with record_gates(model) as gates:
+        model(torch.randn(2, 3, 16, 16))
+    assert list(gates) == [f"layer{i}.0.attention" for i in (1, 2, 3)]
+    assert gates["layer2.0.attention"]["channel"].shape == (2, 32, 1, 1)
+    assert gates["layer2.0.attention"]["spatial"].shape == (2, 1, 8, 8)
+
+
+def test_detach():
+    layer = layers.SqueezeExcitation(4)
+    x = torch.randn(1, 4, 2, 2)
+    with record_gates(layer) as cut:
+        layer(x)
+    with record_gates(layer, detach=False) as kept:
+        layer(x)
+    assert not cut[""]["channel"].requires_grad and kept[""]["channel"].requires_grad
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="Linear holds no attention"):
+        with record_gates(nn.Linear(2, 2)):
+            pass
+    layer = layers.SqueezeExcitation(4)
+    with pytest.raises(RuntimeError, match="no gate was recorded"):
+        with record_gates(layer):
+            pass
+    with pytest.raises(ValueError, match="the model ran twice"):
+        with record_gates(layer):
+            layer(torch.randn(1, 4, 2, 2))
+            layer(torch.randn(1, 4, 2, 2))
+    assert "gates" not in vars(layer)
+    layer(torch.randn(1, 4, 2, 2))  # and it still works

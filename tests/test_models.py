@@ -1,0 +1,196 @@
+"""Backbones: published sizes, where attention sits, and what a wrong argument says."""
+
+import pytest
+import torch
+from torch import nn
+
+from attn_lib import layers, models
+from attn_lib.layers import SqueezeExcitation
+
+
+def count(model):
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+# torchvision's published parameter counts
+@pytest.mark.parametrize(
+    "depth, parameters",
+    [(18, 11_689_512), (34, 21_797_672), (50, 25_557_032), (101, 44_549_160), (152, 60_192_808)],
+)
+def test_resnet_has_torchvisions_size(depth, parameters):
+    with torch.device("meta"):
+        assert count(models.resnet(depth)) == parameters
+
+
+def test_googlenet_has_torchvisions_size():
+    with torch.device("meta"):
+        assert count(models.googlenet()) == 6_624_904
+        assert count(models.googlenet(aux_logits=True)) == 13_004_888
+
+
+def test_torchvisions_names():
+    """A sample of every kind of key; a checkpoint's other keys differ in their numbers only."""
+    with torch.device("meta"):
+        resnet = models.resnet(50).state_dict()
+        googlenet = models.googlenet(aux_logits=True).state_dict()
+    assert len(resnet) == 320
+    assert resnet["layer3.5.conv2.weight"].shape == (256, 256, 3, 3)
+    assert resnet["layer2.0.downsample.0.weight"].shape == (512, 256, 1, 1)
+    for key in ("conv1.weight", "bn1.running_var", "layer4.2.bn3.bias", "fc.bias"):
+        assert key in resnet
+    assert googlenet["inception4b.branch3.1.conv.weight"].shape == (64, 24, 3, 3)
+    for key in (
+        "conv1.bn.weight",
+        "inception5b.branch1.conv.weight",
+        "aux1.conv.conv.weight",
+        "inception3a.branch4.1.bn.bias",
+        "aux2.fc2.weight",
+        "fc.weight",
+    ):
+        assert key in googlenet
+
+
+# 28.09 and 49.33 M: CBAM paper, Table 4, which counts the biases.
+# 26.77, 47.01 and 63.68 in units of 2**20, without biases: ECA paper, Table 3.
+@pytest.mark.parametrize(
+    "depth, bias, printed, unit",
+    [
+        (50, True, 28.09, 1e6),
+        (101, True, 49.33, 1e6),
+        (50, False, 26.77, 2**20),
+        (101, False, 47.01, 2**20),
+        (152, False, 63.68, 2**20),
+    ],
+)
+def test_published_sizes_of_se_resnets(depth, bias, printed, unit):
+    with torch.device("meta"):
+        assert round(count(models.resnet(depth, "se", bias=bias)) / unit, 2) == printed
+
+
+@pytest.mark.parametrize("placement", ["standard", "pre", "post", "identity", "conv3x3", "stage"])
+@pytest.mark.parametrize("depth", [18, 50])
+def test_every_placement_runs_and_matters(placement, depth):
+    if placement == "conv3x3" and depth == 18:
+        with pytest.raises(ValueError, match="needs a bottleneck"):
+            models.resnet(depth, "se", placement=placement)
+        return
+    torch.manual_seed(0)
+    model = models.resnet(depth, "se", num_classes=5, placement=placement).eval()
+    gates = [m for m in model.modules() if isinstance(m, SqueezeExcitation)]
+    blocks = {18: 8, 50: 16}[depth]
+    assert len(gates) == (3 if placement == "stage" else blocks)
+    x = torch.randn(1, 3, 64, 64)
+    before = model(x)
+    assert before.shape == (1, 5)
+    for gate in gates:
+        nn.init.zeros_(gate.fc2.weight)
+        nn.init.constant_(gate.fc2.bias, -1.0)
+    assert not torch.allclose(model(x), before)
+
+
+def test_standard_placement_gates_the_branch_and_not_the_shortcut():
+    """With every gate closed, a block is the ReLU of its shortcut."""
+    block = models.resnet_cifar(8, attention="se", in_channels=3).layer1[0].eval()
+    nn.init.zeros_(block.attention.fc2.weight)
+    nn.init.constant_(block.attention.fc2.bias, -1e4)
+    x = torch.randn(2, 16, 8, 8)
+    torch.testing.assert_close(block(x), x.relu())
+
+
+def test_identity_placement_gates_the_shortcut_and_not_the_branch():
+    block = models.resnet_cifar(8, attention="se", placement="identity").layer1[0].eval()
+    nn.init.zeros_(block.attention.fc2.weight)
+    nn.init.constant_(block.attention.fc2.bias, -1e4)
+    x = torch.randn(2, 16, 8, 8)
+    torch.testing.assert_close(block(x), block.residual(x).relu())
+
+
+def test_bam_sits_between_the_stages_by_default():
+    model = models.resnet(18, "bam")
+    assert [type(m) for m in model.attention] == [layers.BAM] * 3
+    assert [m.channels for m in model.attention] == [64, 128, 256]
+
+
+def test_inception_gates_the_concatenated_branches():
+    model = models.googlenet("se", num_classes=3).eval()
+    assert model.inception3a.attention.channels == 256
+    assert model.inception5b.attention.channels == 1024
+    assert model(torch.randn(1, 3, 64, 64)).shape == (1, 3)
+    model = models.googlenet("se", num_classes=3, aux_logits=True).train()
+    assert [t.shape for t in model(torch.randn(2, 3, 64, 64))] == [(2, 3)] * 3
+
+
+def test_one_value_a_stage():
+    model = models.resnet(18, "se", reduction=(2, 4, 8, 16))
+    for stage, reduction in enumerate((2, 4, 8, 16), 1):
+        for block in getattr(model, f"layer{stage}"):
+            assert block.attention.reduction == reduction
+    with pytest.raises(ValueError, match=r"reduction as a tuple.*4 stages.*\(2, 4\)"):
+        models.resnet(18, "se", reduction=(2, 4))
+
+
+def test_a_callable_makes_the_attention():
+    seen = []
+
+    def make(channels):
+        seen.append(channels)
+        return SqueezeExcitation(channels, reduction=4)
+
+    models.resnet(18, make)
+    assert seen == [64, 64, 128, 128, 256, 256, 512, 512]
+    with pytest.raises(TypeError, match=r"must return an nn.Module; got 64"):
+        models.resnet(18, lambda channels: channels)
+
+
+def test_the_mechanisms_keep_their_own_initialisation():
+    """He initialisation is for the backbone's convolutions, not for those of a mechanism."""
+    torch.manual_seed(0)
+    alone = layers.CBAM(64).spatial
+    bound = max(p.abs().max().item() for p in alone.parameters() if p.ndim == 4)
+    torch.manual_seed(0)
+    spatial = models.resnet(18, "cbam").layer1[0].attention.spatial
+    inside = max(p.abs().max().item() for p in spatial.parameters() if p.ndim == 4)
+    assert inside <= 1.05 / (2 * 49) ** 0.5 and bound <= 1.05 / (2 * 49) ** 0.5
+
+
+@pytest.mark.parametrize("name", ["se", "cbam", "bam", "eca", "coordinate"])
+def test_a_training_step_on_the_meta_device(name):
+    with torch.device("meta"):
+        model = models.resnet_cifar(8, attention=name)
+        loss = model(torch.empty(4, 3, 32, 32)).sum()
+    loss.backward()
+    assert all(p.grad.device.type == "meta" for p in model.parameters())
+
+
+def test_resnet_cifar_shapes():
+    model = models.resnet_cifar(14, width=8, in_channels=1, num_classes=7)
+    assert model(torch.randn(2, 1, 9, 11)).shape == (2, 7)
+    convolutions = [
+        m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size[0] == 3
+    ]
+    assert len(convolutions) == 13  # and the linear layer: depth 14
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: models.resnet(20), "unknown depth 20; known are 18, 34, 50, 101, 152"),
+        (lambda: models.resnet(18, "senet"), "unknown attention 'senet'; known are 'se'"),
+        (lambda: models.resnet(18, "se", ratio=4), "no option 'ratio'.*reduction, bias"),
+        (
+            lambda: models.resnet(18, "se", placement="after"),
+            "placement 'after'.*'standard', 'pre'",
+        ),
+        (lambda: models.resnet(18, None, reduction=4), r"\['reduction'\] need attention="),
+        (lambda: models.resnet_cifar(10), r"6n \+ 2 .*got 10"),
+        (lambda: models.googlenet("se", placement="pre"), "placement 'pre'.*'standard'"),
+    ],
+)
+def test_wrong_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_attention_of_another_kind():
+    with pytest.raises(TypeError, match="None, a name or a callable; got 3"):
+        models.resnet(18, 3)
