@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from attn_lib import layers
+from attn_lib import data, layers
 from attn_lib.reference import coordinate
 
 
@@ -137,3 +137,60 @@ def test_equals_the_official_computation_with_its_state_dict(training):
     official = Official(48, 4).double()
     layer.load_state_dict(official.state_dict())
     torch.testing.assert_close(layer.train(training)(x), official.train(training)(x))
+
+
+def turn(x, k):
+    """Images of pointed_digits with bars moved: for k = 1 the right one, 2 the lower, 3 both."""
+    x = x.clone()
+    if k & 1:
+        x[:, 1, :16, 16:] = x[:, 1, :16, 16:].roll(8, 1)
+    if k & 2:
+        x[:, 1, 16:, :16] = x[:, 1, 16:, :16].roll(8, 2)
+    return x
+
+
+def test_pointed_digits_are_labelled_by_their_bars():
+    split = data.pointed_digits(n_train=50, n_test=20)
+    assert split.x_train.shape == (50, 2, 20, 20) and split.x_test.shape == (20, 2, 20, 20)
+    digits = data.digits()
+    for x, y in zip(split.x_train, split.y_train, strict=True):
+        row, column = int(x[1, 12, 18]), int(x[1, 18, 12])  # a bar over the second half
+        assert x[1].sum() == 2 * 8 * 4 and x[0, 16:].sum() == x[0, :, 16:].sum() == 0
+        digit = x[0, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+        (found,) = (digits.x_train[:, 0] == digit).all(2).all(1).nonzero()[:1]
+        assert digits.y_train[found] == y
+    with pytest.raises(ValueError, match="between 2 and 10; got 1"):
+        data.pointed_digits(classes=1)
+
+
+@pytest.mark.parametrize(
+    "name, options, blind",
+    [
+        (None, {}, (1, 2, 3)),
+        ("se", {"reduction": 4}, (1, 2, 3)),
+        ("eca", {}, (1, 2, 3)),
+        ("coordinate", {"axes": "height"}, (2,)),
+        ("coordinate", {"axes": "width"}, (1,)),
+        ("coordinate", {}, ()),
+    ],
+    ids=str,
+)
+def test_what_a_patch_network_cannot_tell_apart(name, options, blind):
+    """The logits of the same digits under other bars: equal where the docstring says so."""
+    torch.manual_seed(0)
+    gate = layers.build(name, 16, **options) if name else nn.Identity()
+    network = nn.Sequential(
+        nn.Conv2d(2, 16, 4, stride=4),
+        nn.ReLU(),
+        gate,
+        nn.Conv2d(16, 16, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 10),
+    )
+    network = network.double().eval()
+    x = data.pointed_digits(n_train=8, n_test=1, dtype=torch.float64).x_train
+    for k in (1, 2, 3):
+        same = torch.allclose(network(turn(x, k)), network(x), rtol=0, atol=1e-12)
+        assert same == (k in blind), k
