@@ -21,7 +21,8 @@ ROUNDS = 7
 def counterparts():
     """Name -> function of the channels that builds timm's layer; empty without timm."""
     try:
-        from timm.layers import CbamModule, EcaModule, SEModule
+        from timm.layers import EcaModule, SEModule
+        from timm.layers.cbam import CbamModule
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision without its ops
         print(f"timm's layers cannot be imported ({error}); timing attn_lib alone.\n")
         return {}
