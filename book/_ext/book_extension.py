@@ -42,8 +42,22 @@ def skip_fields(app, what, name, obj, skip, options):
     return True if (obj.__doc__ or "").startswith("Alias for field number") else None
 
 
+def plain_display(app, doctree, docname):
+    r"""Leave equations as they are written.
+
+    Sphinx puts an equation with a line break, also one inside cases or a matrix, into a split
+    environment, where \tag is an error.
+    """
+    for node in doctree.findall(nodes.math_block):
+        text = node.astext()
+        if r"\\" in text and not node.get("nowrap") and not node.get("number"):
+            node["nowrap"] = True
+            node[:] = [nodes.Text(rf"\[{text}\]")]
+
+
 def setup(app):
     without_thebe(app)
+    app.connect("doctree-resolved", plain_display)
     app.connect("autodoc-skip-member", skip_fields)
     NbElementRenderer.render_image = alt_text(NbElementRenderer.render_image)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -139,7 +139,10 @@ def executed(source="x", outputs=(), **metadata):
         (executed(outputs=[figure(alt=" ")]), "without alternative text"),
         (executed(outputs=[figure("A" * 300_000, alt="A line")]), "a figure of 225,000 bytes"),
         (executed(outputs=[new_output("stream", text="see /home/me/x.py")]), "printed a path"),
-        (executed(outputs=[new_output("stream", name="stderr", text="beware")]), "stored a warning"),
+        (
+            executed(outputs=[new_output("stream", name="stderr", text="beware")]),
+            "stored a warning",
+        ),
         (executed("open('/tmp/x')"), "holds a path"),
         (executed(tags=["nbval-skip"]), "tagged nbval-skip"),
         (new_markdown_cell("```{note}\nA note\n```"), "MyST syntax"),

@@ -73,7 +73,7 @@ def failures(nb):
         except Exception as error:
             problems.append(f"Exercise {number}: the solution fails: {error!r}")
             continue
-        if printed.count("passed") != len(calls) or "not attempted" in printed:
+        if printed.count("passed") < len(calls) or "not attempted" in printed:
             problems.append(f"Exercise {number}: the solution's checks print {printed!r}")
     return problems
 
