@@ -37,7 +37,7 @@ def numerical_gradient(f, x, step=1e-5):
 
 
 def relative_error(a, b, floor=0.0):
-    """Largest |a - b|, divided by the largest magnitude in either (0 if that is at most floor)."""
+    """Largest ``|a - b|`` over the largest magnitude in either; 0 if that is at most ``floor``."""
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape:
         raise ValueError(f"shapes differ: {a.shape} and {b.shape}")
@@ -48,9 +48,9 @@ def relative_error(a, b, floor=0.0):
 def check_module(module, x, params, *, training=True, seed=0, step=1e-5, **options):
     """Relative error of a reference module's hand gradients against central differences.
 
-    The loss is sum(weights * y) with fixed random weights: a plain sum would give every output
+    The loss is ``sum(weights * y)`` with fixed random weights: a plain sum would give every output
     the same gradient 1 and hide errors that cancel. Where both gradients are below what rounding
-    leaves of a central difference, eps * sum |weights * y| / step, the error is 0: so it is for a
+    leaves of a central difference, ``eps * sum(abs(weights * y)) / step``, the error is 0: so it is for a
     bias in front of a batch norm in training, whose gradient is zero.
 
     Parameters
