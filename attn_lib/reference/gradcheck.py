@@ -50,8 +50,8 @@ def check_module(module, x, params, *, training=True, seed=0, step=1e-5, **optio
 
     The loss is ``sum(weights * y)`` with fixed random weights: a plain sum would give every output
     the same gradient 1 and hide errors that cancel. Where both gradients are below what rounding
-    leaves of a central difference, ``eps * sum(abs(weights * y)) / step``, the error is 0: so it is for a
-    bias in front of a batch norm in training, whose gradient is zero.
+    leaves of a central difference, ``eps * sum(abs(weights * y)) / step``, the error is 0: so it is
+    for a bias in front of a batch norm in training, whose gradient is zero.
 
     Parameters
     ----------
