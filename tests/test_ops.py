@@ -69,9 +69,7 @@ def test_pooling(axis):
 
 def test_max_pool_sends_the_gradient_of_a_tie_where_pytorch_does():
     x = np.round(RNG.standard_normal((3, 6, 5, 5)))  # rounding makes many ties
-    check(
-        ops.max_pool, ops.max_pool_backward, lambda x: F.max_pool2d(x, x.shape[2:]), x
-    )
+    check(ops.max_pool, ops.max_pool_backward, lambda x: F.max_pool2d(x, x.shape[2:]), x)
     check(
         lambda x: ops.max_pool(x, 1),
         lambda dy, cache: ops.max_pool_backward(dy, cache),
