@@ -84,13 +84,7 @@ def cued_digits(n_train=600, n_test=1000, classes=2, dtype=torch.float32, seed=0
     ValueError
         ``classes`` is not between 2 and 10.
     """
-    if not 2 <= classes <= 10:
-        raise ValueError(f"classes must be between 2 and 10; got {classes}")
-    source = digits(dtype)
-    generator = torch.Generator().manual_seed(seed)
-    train = _cued(source.x_train, source.y_train, n_train, classes, generator)
-    test = _cued(source.x_test, source.y_test, n_test, classes, generator)
-    return Split(*train, *test)
+    return _task(_cued, n_train, n_test, classes, dtype, seed)
 
 
 def _cued(images, labels, n, classes, generator):
@@ -136,13 +130,7 @@ def marked_digits(n_train=2000, n_test=1000, classes=10, dtype=torch.float32, se
     ValueError
         ``classes`` is not between 2 and 10.
     """
-    if not 2 <= classes <= 10:
-        raise ValueError(f"classes must be between 2 and 10; got {classes}")
-    source = digits(dtype)
-    generator = torch.Generator().manual_seed(seed)
-    train = _marked(source.x_train, source.y_train, n_train, classes, generator)
-    test = _marked(source.x_test, source.y_test, n_test, classes, generator)
-    return Split(*train, *test)
+    return _task(_marked, n_train, n_test, classes, dtype, seed)
 
 
 def _marked(images, labels, n, classes, generator):
@@ -194,13 +182,7 @@ def pointed_digits(n_train=2000, n_test=1000, classes=10, dtype=torch.float32, s
     ValueError
         ``classes`` is not between 2 and 10.
     """
-    if not 2 <= classes <= 10:
-        raise ValueError(f"classes must be between 2 and 10; got {classes}")
-    source = digits(dtype)
-    generator = torch.Generator().manual_seed(seed)
-    train = _pointed(source.x_train, source.y_train, n_train, classes, generator)
-    test = _pointed(source.x_test, source.y_test, n_test, classes, generator)
-    return Split(*train, *test)
+    return _task(_pointed, n_train, n_test, classes, dtype, seed)
 
 
 def _pointed(images, labels, n, classes, generator):
@@ -213,6 +195,17 @@ def _pointed(images, labels, n, classes, generator):
     x[:, 1, :16, 16:] = (place == row[:, None]).to(x.dtype)[:, :, None]
     x[:, 1, 16:, :16] = (place == column[:, None]).to(x.dtype)[:, None, :]
     return x, labels[grid[torch.arange(n), row, column]]
+
+
+def _task(draw, n_train, n_test, classes, dtype, seed):
+    """Split of a task; ``draw(images, labels, n, classes, generator)`` makes one part of it."""
+    if not 2 <= classes <= 10:
+        raise ValueError(f"classes must be between 2 and 10; got {classes}")
+    source = digits(dtype)
+    generator = torch.Generator().manual_seed(seed)
+    train = draw(source.x_train, source.y_train, n_train, classes, generator)
+    test = draw(source.x_test, source.y_test, n_test, classes, generator)
+    return Split(*train, *test)
 
 
 def _balanced_pairs(labels, n, classes, generator):

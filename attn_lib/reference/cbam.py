@@ -9,7 +9,7 @@ three functions of a half, under the same contract.
 
 import numpy as np
 
-from attn_lib.reference import ops
+from attn_lib.reference import ops, se
 
 __all__ = [
     "backward",
@@ -27,22 +27,8 @@ MOMENTUM = 0.01  # of the spatial gate's batch norm, as in the official code
 
 
 def channel_init(channels, reduction=16, rng=None):
-    """Random parameters of the channel half, uniform in +-1/sqrt(fan-in).
-
-    Returns
-    -------
-    params : dict
-        ``fc1.weight`` (C', C), ``fc1.bias`` (C',), ``fc2.weight`` (C, C'), ``fc2.bias`` (C,),
-        with C' = max(1, channels // reduction).
-    """
-    rng = np.random.default_rng(rng)
-    hidden = max(1, channels // reduction)
-    params = {}
-    for name, fan_in, fan_out in (("fc1", channels, hidden), ("fc2", hidden, channels)):
-        bound = 1.0 / np.sqrt(fan_in)
-        params[f"{name}.weight"] = rng.uniform(-bound, bound, (fan_out, fan_in))
-        params[f"{name}.bias"] = rng.uniform(-bound, bound, fan_out)
-    return params
+    """Random parameters of the channel half, whose MLP is SE's; see :func:`reference.se.init`."""
+    return se.init(channels, reduction, rng)
 
 
 def channel_forward(x, params, *, training=True):
