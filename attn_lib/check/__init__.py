@@ -2,6 +2,8 @@
 
 ``check.se.squeeze(my_squeeze)`` prints that the attempt passed, or raises :class:`Failed` with a
 message that names the likely mistake. An untouched stub prints that it is not attempted yet.
+
+A package with a module for each chapter, so that the checks of one chapter stay short to read.
 """
 
 from attn_lib.check import cbam, coordinate, eca, gating, se
