@@ -1,10 +1,10 @@
-"""Look at what a model's attention computes."""
+"""Look at what a model's attention computes, and interfere with it."""
 
 from contextlib import contextmanager
 
 from attn_lib.layers._base import Attention
 
-__all__ = ["record_gates"]
+__all__ = ["clamp_gates", "record_gates"]
 
 
 @contextmanager
@@ -41,37 +41,103 @@ def record_gates(model, *, detach=True):
     ...     model(images)
     >>> gates["layer1.0.attention"]["channel"].shape   # (N, C, 1, 1)
     """
+    recorded = {}
+
+    def record(owner, made):
+        known = recorded.setdefault(owner, {})
+        if known.keys() & made.keys():
+            raise ValueError(
+                f"{owner or 'the model'!s} ran twice: record one forward pass at a time"
+            )
+        known.update({k: g.detach() if detach else g for k, g in made.items()})
+        return made
+
+    with _intercepted(model, record):
+        yield recorded
+    if not recorded:
+        raise RuntimeError("no gate was recorded: call the model itself inside the with block")
+
+
+@contextmanager
+def clamp_gates(model, gates):
+    """Replace gates by given ones, whatever the input is, to see what the network loses.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With attention modules of ``attn_lib.layers`` inside, or one itself.
+    gates : dict
+        Of the form that :func:`record_gates` yields, for some of the modules or all, and for some
+        of a module's gates or all: module name -> {gate name -> tensor}. Each tensor broadcasts
+        against the gate that it replaces, such as its mean over images, (1, C, 1, 1).
+
+    Raises
+    ------
+    ValueError
+        ``gates`` names a module that the model does not have; a tensor does not broadcast to its
+        gate; or, at the end, a gate that no forward pass computed.
+
+    Examples
+    --------
+    >>> mean = {name: {k: g.mean(0, keepdim=True) for k, g in made.items()}
+    ...         for name, made in recorded.items()}
+    >>> with clamp_gates(model, mean):
+    ...     model(images)
+    """
+    known = {name for name, m in model.named_modules() if isinstance(m, Attention)}
+    for name in gates.keys() - known:
+        raise ValueError(
+            f"no attention module is called {name!r}; there are {sorted(known) or 'none'}"
+        )
+    unseen = {(name, key) for name, given in gates.items() for key in given}
+
+    def clamp(owner, made):
+        given = gates.get(owner, {})
+        unseen.difference_update((owner, key) for key in made)
+        return {k: _broadcast(given[k], g, owner, k) if k in given else g for k, g in made.items()}
+
+    with _intercepted(model, clamp):
+        yield
+    if unseen:
+        raise ValueError(f"no forward pass computed the gates {sorted(unseen)}")
+
+
+def _broadcast(value, gate, owner, key):
+    try:
+        return value.to(gate).expand_as(gate)
+    except RuntimeError as error:
+        raise ValueError(
+            f"gate {key!r} of {owner!r} has shape {tuple(gate.shape)}; "
+            f"{tuple(value.shape)} does not broadcast to it"
+        ) from error
+
+
+@contextmanager
+def _intercepted(model, change):
+    """Let ``change(name of the attention module, its gates)`` see and replace what is computed."""
     modules = {name: m for name, m in model.named_modules() if isinstance(m, Attention)}
     if not modules:
         raise ValueError(f"{type(model).__name__} holds no attention module of attn_lib.layers")
-    recorded = {}
-
-    def recorder(name, compute):
-        owner = _outermost(name, modules)
-
-        def gates(x):
-            made = compute(x)
-            known = recorded.setdefault(owner, {})
-            if known.keys() & made.keys():
-                raise ValueError(
-                    f"{owner or 'the model'!s} ran twice: record one forward pass at a time"
-                )
-            known.update({k: g.detach() if detach else g for k, g in made.items()})
-            return made
-
-        return gates
-
     # A module made of attention modules (CBAM) runs them; they are the ones to listen to.
-    for name, module in modules.items():
-        if not any(isinstance(child, Attention) for child in module.children()):
-            module.gates = recorder(name, module.gates)
+    leaves = {
+        name: module
+        for name, module in modules.items()
+        if not any(isinstance(child, Attention) for child in module.children())
+    }
+
+    def interceptor(owner, compute):
+        return lambda x: change(owner, compute(x))
+
+    before = {name: vars(module).get("gates") for name, module in leaves.items()}
+    for name, module in leaves.items():
+        module.gates = interceptor(_outermost(name, modules), module.gates)
     try:
-        yield recorded
+        yield
     finally:
-        for module in modules.values():
-            module.__dict__.pop("gates", None)
-    if not recorded:
-        raise RuntimeError("no gate was recorded: call the model itself inside the with block")
+        for name, module in leaves.items():
+            del module.gates
+            if before[name] is not None:  # another interception, around this one
+                module.gates = before[name]
 
 
 def _outermost(name, modules):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from attn_lib import layers, models
-from attn_lib.inspection import record_gates
+from attn_lib.inspection import clamp_gates, record_gates
 
 
 @pytest.mark.parametrize("name", ["se", "cbam", "bam", "eca", "coordinate"])
@@ -60,3 +60,46 @@ def test_errors():
             layer(torch.randn(1, 4, 2, 2))
     assert "gates" not in vars(layer)
     layer(torch.randn(1, 4, 2, 2))  # and it still works
+
+
+@pytest.mark.parametrize("name", ["se", "cbam", "bam", "eca", "coordinate"])
+def test_clamped_gates_multiply_instead(name):
+    torch.manual_seed(0)
+    model = models.resnet_cifar(8, 8, attention=name).double().eval()
+    x, other = torch.randn(2, 4, 3, 16, 16, dtype=torch.float64)
+    with record_gates(model) as gates:
+        y = model(x)
+    with clamp_gates(model, gates):
+        torch.testing.assert_close(model(x), y)
+        assert not torch.allclose(model(other), y)
+    with torch.no_grad(), clamp_gates(model, gates):
+        torch.testing.assert_close(model(x), y)
+    with clamp_gates(model, gates), record_gates(model) as again:
+        model(other)
+    for owner, made in gates.items():
+        for key, gate in made.items():
+            assert torch.equal(again[owner][key], gate)
+    assert not torch.allclose(model(other), y)  # nothing is left behind
+
+
+def test_one_gate_of_two_is_clamped():
+    layer = layers.CBAM(8).eval()
+    x = torch.randn(2, 8, 5, 5)
+    half = torch.full((1, 1, 1, 1), 0.5)
+    with clamp_gates(layer, {"": {"channel": half}}):
+        y = layer(x)
+    torch.testing.assert_close(y, layer.spatial(x / 2))
+
+
+def test_what_cannot_be_clamped():
+    model = models.resnet_cifar(8, 8, attention="se")
+    x = torch.randn(2, 3, 16, 16)
+    with pytest.raises(ValueError, match="no attention module is called 'fc'.*layer1.0.attention"):
+        with clamp_gates(model, {"fc": {}}):
+            pass
+    with pytest.raises(ValueError, match=r"\(2, 8, 1, 1\); \(3, 1, 1, 1\) does not broadcast"):
+        with clamp_gates(model, {"layer1.0.attention": {"channel": torch.ones(3, 1, 1, 1)}}):
+            model(x)
+    with pytest.raises(ValueError, match="no forward pass computed.*'spatial'"):
+        with clamp_gates(model, {"layer1.0.attention": {"spatial": torch.ones(1, 1, 1, 1)}}):
+            model(x)

@@ -21,7 +21,7 @@ def digits():
 def test_it_learns(digits):
     torch.manual_seed(0)
     model = linear().double()
-    losses = fit(model, digits, epochs=5, lr=0.05)
+    losses = [row["loss"] for row in fit(model, digits, epochs=5, lr=0.05)]
     assert len(losses) == 5 and losses[-1] < 0.3 < losses[0]
     assert evaluate(model, digits.x_test, digits.y_test) > 0.9
 
@@ -36,7 +36,7 @@ def test_the_seed_sets_the_order_of_the_images(digits):
     losses = []
     for seed in (0, 1):
         torch.manual_seed(0)
-        losses.append(fit(linear().double(), digits, epochs=1, seed=seed)[0])
+        losses.append(fit(linear().double(), digits, epochs=1, seed=seed)[0]["loss"])
     assert losses[0] != losses[1]
 
 

@@ -4,26 +4,11 @@ A diagnostic task is built so that the answer needs one thing that one mechanism
 another provably cannot.
 """
 
-from typing import NamedTuple
-
 import torch
 
-__all__ = ["Split", "cued_digits", "digits", "marked_digits", "pointed_digits"]
+from attn_lib.data.split import Split
 
-
-class Split(NamedTuple):
-    """Images (N, C, H, W) and labels (N,) to train on and to test on."""
-
-    x_train: torch.Tensor
-    y_train: torch.Tensor
-    x_test: torch.Tensor
-    y_test: torch.Tensor
-
-    def to(self, *args, **kwargs):
-        """The same with the images converted and everything moved, as ``torch.Tensor.to`` does."""
-        x_train, x_test = self.x_train.to(*args, **kwargs), self.x_test.to(*args, **kwargs)
-        y_train, y_test = self.y_train.to(x_train.device), self.y_test.to(x_test.device)
-        return Split(x_train, y_train, x_test, y_test)
+__all__ = ["cued_digits", "digits", "marked_digits", "pointed_digits"]
 
 
 def digits(dtype=torch.float32):

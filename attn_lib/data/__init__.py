@@ -1,0 +1,23 @@
+"""Images to train on: embedded in the course, downloaded once, or the learner's own.
+
+``digits`` and the diagnostic tasks made from them need no network. ``cifar10`` downloads the
+official archive into a cache; ``image_folder`` reads a folder of images. All return a ``Split``;
+``augment`` varies the images of a batch.
+"""
+
+from attn_lib.data.augment import augment
+from attn_lib.data.embedded import cued_digits, digits, marked_digits, pointed_digits
+from attn_lib.data.images import CIFAR10_CLASSES, cifar10, image_folder
+from attn_lib.data.split import Split
+
+__all__ = [
+    "CIFAR10_CLASSES",
+    "Split",
+    "augment",
+    "cifar10",
+    "cued_digits",
+    "digits",
+    "image_folder",
+    "marked_digits",
+    "pointed_digits",
+]

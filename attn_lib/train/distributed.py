@@ -1,0 +1,115 @@
+"""One training shared by several processes, each with its part of every batch.
+
+``torchrun`` starts the processes; :func:`processes` connects them. Without torchrun every
+function here does what one process needs, so that the training loop has no second version.
+"""
+
+import os
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ["is_first", "local_rank", "mean_loss", "processes", "share", "total", "wrap"]
+
+
+@contextmanager
+def processes():
+    """Connect the processes that torchrun started; without torchrun, nothing happens."""
+    if "RANK" not in os.environ:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank())
+        dist.init_process_group("nccl")
+    else:
+        dist.init_process_group("gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _connected():
+    return dist.is_available() and dist.is_initialized()
+
+
+def _world():
+    return dist.get_world_size() if _connected() else 1
+
+
+def is_first():
+    """Whether this is the process that writes and reports."""
+    return not _connected() or dist.get_rank() == 0
+
+
+def local_rank():
+    """Number of this process on its machine: of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def share(tensor):
+    """Every n-th entry of ``tensor`` along its first axis: those of this one of n processes."""
+    return tensor[dist.get_rank() :: _world()] if _connected() else tensor
+
+
+def total(tensor):
+    """Sum of the processes' tensors."""
+    if _connected():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def mean_loss(loss_sum, batch_size):
+    """Loss whose gradients DistributedDataParallel, which averages, turns into the batch's mean.
+
+    ``loss_sum`` is the sum over this process's share of ``batch_size`` images.
+    """
+    return loss_sum * (_world() / batch_size)
+
+
+def wrap(model):
+    """``model`` with gradients averaged over the processes, and batch norm over the whole batch.
+
+    With the statistics of its own share, each process would normalise otherwise than one process
+    with the whole batch does.
+    """
+    if not _connected():
+        return model
+    # torch's SyncBatchNorm is written for GPUs and refuses a tensor on the CPU.
+    if next(model.parameters()).is_cuda:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return DistributedDataParallel(model, device_ids=[local_rank()])
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.__class__ = _SyncBatchNorm
+    return DistributedDataParallel(model)
+
+
+class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm with the mean and the variance of all processes' images, on any device."""
+
+    def _check_input_dim(self, x):
+        pass
+
+    def forward(self, x):
+        if not (self.training and _connected()):
+            return super().forward(x)
+        axes = [axis for axis in range(x.dim()) if axis != 1]
+        column = (1, -1) + (1,) * (x.dim() - 2)
+        wide = x if x.dtype == torch.float64 else x.float()  # a sum in half precision is too rough
+        count = total(x.new_tensor(x.numel() // x.shape[1], dtype=wide.dtype))
+        mean = all_reduce(wide.sum(axes)) / count
+        centred = wide - mean.view(column)
+        variance = all_reduce((centred * centred).sum(axes)) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            momentum = self.momentum or 1 / self.num_batches_tracked.item()
+            self.running_mean.lerp_(mean.to(self.running_mean), momentum)
+            unbiased = variance * (count / (count - 1))
+            self.running_var.lerp_(unbiased.to(self.running_var), momentum)
+        y = centred * torch.rsqrt(variance + self.eps).view(column)
+        return (y * self.weight.view(column) + self.bias.view(column)).to(x.dtype)

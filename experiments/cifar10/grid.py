@@ -1,0 +1,216 @@
+"""Train the grid of this experiment: every variant with every seed.
+
+    python -m experiments.cifar10.grid --data DIR [--workers 2]
+
+Finished runs stand in results/runs.jsonl, one line each, and are not run again; an interrupted
+one continues from its last epoch (its checkpoint is in work/, which git ignores). Several workers
+may share a grid: each takes the next run that nobody has begun.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from attn_lib import data, models, train
+from experiments.cifar10 import gates
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+RUNS = RESULTS / "runs.jsonl"
+WORK = HERE / "work"
+
+SEEDS = range(5)
+EPOCHS = 8
+# Reductions are scaled to stages of 16, 32 and 64 channels, where the papers' 16 would leave a
+# bottleneck of one unit.
+VARIANTS = {
+    "none": {},
+    "se": {"attention": "se", "reduction": 4},
+    "cbam": {"attention": "cbam", "reduction": 4},
+    "bam": {"attention": "bam", "reduction": 4},
+    "eca": {"attention": "eca"},
+    "coordinate": {"attention": "coordinate", "reduction": 4},
+}
+MODEL = {"depth": 14, "width": 16}
+RECIPE = {
+    "lr": 0.2,
+    "batch_size": 128,
+    "weight_decay": 5e-4,
+    "optimizer": "sgd",
+    "schedule": "one_cycle",
+    "label_smoothing": 0.1,
+    "precision": "bfloat16",
+    "channels_last": True,
+    "test_every": 1,
+}
+# Images of the test set whose gates are looked at after every epoch, and of the training set whose
+# mean gates are clamped to at the end.
+GATE_IMAGES = 1000
+CLAMP_IMAGES = 5000
+AUGMENT = {"crop": 4, "flip": True, "cutout": 0}
+
+
+def grid():
+    """Every run, seed by seed, so that a grid cut short holds whole pairs."""
+    return [{"variant": name, "seed": s, "epochs": EPOCHS} for s in SEEDS for name in VARIANTS]
+
+
+def run_name(run):
+    """Name of a run's files."""
+    return f"{run['variant']}-{run['epochs']}-{run['seed']}"
+
+
+def build(variant):
+    """Network of a variant."""
+    return models.resnet_cifar(**MODEL, **VARIANTS[variant])
+
+
+def load(root):
+    """CIFAR-10 standardised, and a sentence that says which files it was read from."""
+    split = data.cifar10(root=root)
+    # The official files are shuffled; the re-encoding deals the classes out in turn.
+    in_turn = torch.equal(split.y_test, torch.arange(len(split.y_test)) % 10)
+    provenance = "CIFAR-10, JPEG re-encoding" if in_turn else "CIFAR-10, official binary archive"
+    return split.standardised(), provenance
+
+
+def machine():
+    """Processor and number of its cores that are in use."""
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(": ")[1] for line in lines if line.startswith("model name")), cpu)
+    if torch.cuda.is_available():
+        cpu = f"{torch.cuda.get_device_name()}, {cpu}"
+    return {"processor": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+
+
+def multiply_adds(model):
+    """Multiply-adds of one image, as PyTorch's counter counts them."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(torch.zeros(1, 3, 32, 32))
+    return counter.get_total_flops() // 2
+
+
+def measure(run, split, provenance):
+    """Train one run; the model, and the line that is kept of the run."""
+    train.seed_everything(run["seed"])
+    model = build(run["variant"])
+    gated = run["variant"] != "none"
+    few = split.x_test[:GATE_IMAGES]
+
+    def look(model, row):
+        if gated:
+            row["gates"] = gates.spread(model, few)
+
+    history = train.fit(
+        model,
+        split,
+        epochs=run["epochs"],
+        seed=run["seed"],
+        augment=partial(data.augment, **AUGMENT),
+        after_epoch=look,
+        out=WORK / run_name(run),
+        **RECIPE,
+    )
+    line = {
+        **run,
+        "model": {"name": "resnet_cifar", **MODEL, **VARIANTS[run["variant"]]},
+        "recipe": {**RECIPE, "augment": AUGMENT},
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "multiply_adds": multiply_adds(model),
+        "test_accuracy": history[-1]["test_accuracy"],
+        "seconds": sum(row["seconds"] for row in history),
+        "data": provenance,
+        "machine": machine(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "finished": time.strftime("%Y-%m-%d"),
+        "history": history,
+    }
+    if gated:
+        line["clamped"] = gates.clamped_accuracy(
+            model, split.x_train[:CLAMP_IMAGES], split.x_test, split.y_test
+        )
+        arrays = gates.by_class(model, split.x_test, split.y_test)
+        with _replacing(RESULTS / "gates" / f"{run_name(run)}.npz") as file:
+            np.savez_compressed(file, **arrays)
+    return model, line
+
+
+def keep_best(model, line):
+    """Keep the weights of the most accurate run of its kind; ``finished`` does not hold it yet."""
+    rivals = [r for r in finished() if (r["variant"], r["epochs"]) == (line["variant"], EPOCHS)]
+    best = max((rival["test_accuracy"] for rival in rivals), default=0)
+    if line["epochs"] == EPOCHS and line["test_accuracy"] > best:
+        with _replacing(RESULTS / "checkpoints" / f"{line['variant']}.pt") as file:
+            torch.save(model.state_dict(), file)
+
+
+@contextmanager
+def _replacing(path):
+    """Open a file under another name; it takes its own when it is written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    with open(partial, "wb") as file:
+        yield file
+    os.replace(partial, path)
+
+
+def finished():
+    """Lines of the runs that are done."""
+    if not RUNS.exists():
+        return []
+    return [json.loads(line) for line in RUNS.read_text().splitlines()]
+
+
+def work(root):
+    """Train what is left of the grid and what no other worker holds."""
+    torch.set_num_threads(1)
+    split, provenance = load(root)
+    RESULTS.mkdir(exist_ok=True)
+    WORK.mkdir(exist_ok=True)
+    for run in grid():
+        with open(WORK / f"{run_name(run)}.lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if run_name(run) in map(run_name, finished()):
+                continue
+            model, line = measure(run, split, provenance)
+            with open(RUNS, "a") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                keep_best(model, line)
+                file.write(json.dumps(line) + "\n")
+            shutil.rmtree(WORK / run_name(run))
+            done = f"{line['test_accuracy']:.4f} in {line['seconds']:.0f} s"
+            print(f"{run_name(run)}: {done}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="folder that holds cifar-10-batches-bin/")
+    parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
+    options = parser.parse_args()
+    if options.workers == 1:
+        return work(options.data)
+    command = [sys.executable, "-m", "experiments.cifar10.grid", "--data", options.data]
+    workers = [subprocess.Popen(command) for _ in range(options.workers)]
+    return max(worker.wait() for worker in workers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
