@@ -1,0 +1,332 @@
+"""What attention costs: by the formulas of the chapters for a layer, counted for a model."""
+
+import copy
+import operator
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from attn_lib import layers
+from attn_lib.layers._base import Attention
+
+__all__ = ["Cost", "LayerCost", "ModelCost", "layer_cost", "model_cost"]
+
+
+class LayerCost(NamedTuple):
+    """What one forward pass of a layer takes, for the whole batch.
+
+    Attributes
+    ----------
+    parameters : int
+        Trainable numbers.
+    multiply_adds : int
+        Of the linear maps and convolutions, zero padding included; biases are not counted.
+    elementwise : int
+        Additions, comparisons, multiplications and sigmoids over the full map: its poolings and
+        its products. What is done on smaller tensors is left out.
+    moved_bytes : int
+        Least traffic with memory where every operation runs by itself, as PyTorch executes
+        without a compiler: the full maps that it reads and writes, and the parameters once. A
+        lower bound, as smaller tensors are left out; caches and fusion can go below it.
+    saved_bytes : int
+        What autograd keeps for the backward pass, in the module's current mode (training or
+        evaluation): the input, intermediate tensors and indices of maxima, each storage once,
+        parameters and buffers not included. The input is mostly kept by its producer as well.
+    """
+
+    parameters: int
+    multiply_adds: int
+    elementwise: int
+    moved_bytes: int
+    saved_bytes: int
+
+    @property
+    def intensity(self):
+        """Operations a byte: multiply-adds and element-wise operations over ``moved_bytes``."""
+        return (self.multiply_adds + self.elementwise) / self.moved_bytes
+
+
+class Cost(NamedTuple):
+    """Parameters, and multiply-adds of one forward pass of the whole batch."""
+
+    parameters: int
+    multiply_adds: int
+
+
+class ModelCost(NamedTuple):
+    """What a model takes, with and without its attention.
+
+    Attributes
+    ----------
+    backbone, attention : Cost
+        Everything else, and all attention modules together.
+    modules : dict
+        Name of an attention module in the model -> its Cost; CBAM is one module, not three.
+    """
+
+    backbone: Cost
+    attention: Cost
+    modules: dict
+
+    @property
+    def total(self):
+        """Cost of backbone and attention together."""
+        return _add(self.backbone, self.attention)
+
+
+def layer_cost(module, input_shape):
+    """Cost of an attention layer, by the formulas that the chapters derive.
+
+    Parameters
+    ----------
+    module : nn.Module
+        A layer of ``attn_lib.layers``. The width of a number is that of its parameters; its mode,
+        training or evaluation, matters for ``saved_bytes`` alone.
+    input_shape : tuple
+        (N, C, H, W) of the feature map.
+
+    Returns
+    -------
+    LayerCost
+
+    Raises
+    ------
+    TypeError
+        A module of another kind, subclasses included, as they may compute something else.
+    ValueError
+        ``input_shape`` is not four positive integers, or C is not the layer's.
+
+    Examples
+    --------
+    >>> layer_cost(layers.SqueezeExcitation(64), (1, 64, 56, 56)).multiply_adds
+    512
+    """
+    if type(module) not in _FORMULAS:
+        known = ", ".join(kind.__name__ for kind in _FORMULAS)
+        raise TypeError(f"no formula for {type(module).__name__}; there are formulas for {known}")
+    shape = _shape(input_shape)
+    if len(shape) != 4 or module.channels not in (None, shape[1]):
+        wanted = "C" if module.channels is None else module.channels
+        raise ValueError(
+            f"{type(module).__name__} expects input_shape (N, {wanted}, H, W); got {input_shape}"
+        )
+    return _FORMULAS[type(module)](module, *shape)
+
+
+def model_cost(model, input_shape):
+    """Cost of a model, counted by PyTorch's flop counter, backbone and attention apart.
+
+    The forward pass runs in evaluation mode, on a copy without data (PyTorch's ``meta`` device):
+    nothing is allocated or computed, and ``model`` is left as it is. Multiply-adds are those of
+    linear maps, matrix products and convolutions. Parameters are all of the model's, those that
+    only training uses included; one that several modules share is counted once.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Attention is every layer of ``attn_lib.layers`` in it, and whatever module is called
+        ``attention``, as the backbones of ``attn_lib.models`` call what ``attention=`` makes.
+        A model without any is all backbone.
+    input_shape : tuple
+        Of the model's one input, such as (1, 3, 224, 224).
+
+    Returns
+    -------
+    ModelCost
+
+    Raises
+    ------
+    ValueError
+        The model does not accept an input of this shape.
+
+    Examples
+    --------
+    >>> model_cost(models.resnet(50, "se"), (1, 3, 224, 224)).attention.parameters
+    2530992
+    """
+    shape = _shape(input_shape)
+    twin = _without_data(model).eval()
+    dtype = next((p.dtype for p in twin.parameters() if p.is_floating_point()), None)
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mv: _mv_flops})
+    try:
+        with torch.no_grad(), counter:
+            twin(torch.empty(shape, dtype=dtype, device="meta"))
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"{type(model).__name__} does not accept an input of shape {shape}: {error}"
+        ) from error
+    counted = counter.get_flop_counts()
+
+    def cost(module, name):  # the counter reports two operations for a multiply-add
+        return Cost(_parameters(module), sum(counted.get(name, {}).values()) // 2)
+
+    root = type(twin).__name__
+    modules = {
+        name: cost(module, f"{root}.{name}" if name else root)
+        for name, module in _outermost_attention(twin)
+    }
+    gates = nn.ModuleList(module for _, module in _outermost_attention(twin))
+    attention = Cost(_parameters(gates), sum(c.multiply_adds for c in modules.values()))
+    backbone = Cost(*map(operator.sub, cost(twin, "Global"), attention))
+    return ModelCost(backbone, attention, modules)
+
+
+# ---- formulas, one a mechanism; the equation numbers are those of the chapters
+
+
+def _cost(module, x, *, multiply_adds, elementwise, passes, saved, indices=0):
+    """LayerCost from counts of numbers; ``elementwise`` and ``passes`` in units of the map x."""
+    width = next(module.parameters()).element_size()
+    parameters = _parameters(module)
+    moved = width * (passes * x + parameters)
+    return LayerCost(parameters, multiply_adds, elementwise * x, moved, width * saved + 8 * indices)
+
+
+def _squeeze_excitation(m, n, c, h, w):  # SE-6, SE-7, SE-8
+    x, hidden = n * c * h * w, m.fc1.out_features
+    return _cost(
+        m,
+        x,
+        multiply_adds=2 * n * c * hidden,
+        elementwise=2,  # mean, scale
+        passes=3,
+        saved=x + 2 * n * c + n * hidden,  # x, z and s, h
+    )
+
+
+def _channel_attention(m, n, c, h, w):  # CBAM-15, CBAM-16
+    x, hidden = n * c * h * w, m.fc1.out_features
+    return _cost(
+        m,
+        x,
+        multiply_adds=4 * n * c * hidden,
+        elementwise=3,  # mean, maximum, scale
+        passes=4,
+        saved=x + 3 * n * c + 2 * n * hidden,  # x, two statistics and s, h twice
+        indices=n * c,  # where the maxima were
+    )
+
+
+def _spatial_attention(m, n, c, h, w):  # CBAM-15, CBAM-16
+    x, places = n * c * h * w, n * h * w
+    return _cost(
+        m,
+        x,
+        multiply_adds=2 * m.kernel_size**2 * places,
+        elementwise=3,  # maximum, mean, scale
+        passes=4,
+        saved=x + 4 * places + _statistics(m.bn),  # x, two statistics, convolution, gate
+        indices=places,
+    )
+
+
+def _cbam(m, *shape):
+    return _add(_channel_attention(m.channel, *shape), _spatial_attention(m.spatial, *shape))
+
+
+def _bam(m, n, c, h, w):  # BAM-1 to BAM-3
+    x, places, hidden = n * c * h * w, n * h * w, m.channel.fc1.out_features
+    narrow = 2 * n * hidden + 6 * places * hidden  # before and after every ReLU
+    branches = places + n * c if m.combine == "product" else 0  # a sum needs no factors
+    norms = (m.channel.bn1, m.spatial.bn1, m.spatial.bn2, m.spatial.bn3)
+    return _cost(
+        m,
+        x,
+        multiply_adds=2 * n * c * hidden + places * (c * hidden + 18 * hidden**2 + hidden),
+        elementwise=5,  # mean, combination, sigmoid, 1 +, scale
+        passes=10,  # mean 1, first convolution 1, combination 1, sigmoid 2, 1 + 2, scale 3
+        saved=3 * x + n * c + narrow + branches + sum(map(_statistics, norms)),
+    )
+
+
+def _efficient_channel_attention(m, n, c, h, w):  # ECA-12
+    x = n * c * h * w
+    return _cost(
+        m,
+        x,
+        multiply_adds=m.kernel_size * n * c,
+        elementwise=2,  # mean, scale
+        passes=3,
+        saved=x + n * c + m.kernel_size * n * c,  # x, s, and z as one window a channel
+    )
+
+
+def _coordinate_attention(m, n, c, h, w):  # CA-11, CA-12, CA-13
+    x, hidden = n * c * h * w, m.conv1.out_channels
+    axes = 2 if m.axes == "both" else 1
+    strip = n * {"both": h + w, "height": h, "width": w}[m.axes]
+    return _cost(
+        m,
+        x,
+        multiply_adds=2 * c * hidden * strip,
+        elementwise=2 * axes,  # as many means as products
+        passes=3 * axes,
+        # what enters each product; means and gates; the bottleneck around norm and h-swish
+        saved=axes * x + 2 * c * strip + 3 * hidden * strip + _statistics(m.bn1),
+    )
+
+
+_FORMULAS = {
+    layers.SqueezeExcitation: _squeeze_excitation,
+    layers.ChannelAttention: _channel_attention,
+    layers.SpatialAttention: _spatial_attention,
+    layers.CBAM: _cbam,
+    layers.BAM: _bam,
+    layers.EfficientChannelAttention: _efficient_channel_attention,
+    layers.CoordinateAttention: _coordinate_attention,
+}
+
+
+def _statistics(norm):
+    """Numbers that a batch norm keeps: mean and deviation of each channel, in training."""
+    return 2 * norm.num_features if norm.training else 0
+
+
+# ---- helpers
+
+
+def _shape(given):
+    try:
+        shape = tuple(operator.index(length) for length in given)
+    except TypeError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise ValueError(f"input_shape must be a tuple of integers of at least 1; got {given!r}")
+    return shape
+
+
+def _add(a, b):
+    return type(a)(*map(operator.add, a, b))
+
+
+def _parameters(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _without_data(model):
+    """Deep copy in which every parameter and buffer lies on the meta device; none is copied."""
+    stand_ins = {}
+    for p in model.parameters():
+        stand_ins[id(p)] = nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad)
+    for b in model.buffers():
+        stand_ins[id(b)] = torch.empty_like(b, device="meta")
+    return copy.deepcopy(model, stand_ins)
+
+
+def _outermost_attention(module, name=""):
+    """(name, module) of each attention module that is not inside another."""
+    called_so = "attention" in name.split(".")
+    if isinstance(module, Attention) or (
+        called_so and not isinstance(module, (nn.Identity, nn.ModuleList, nn.ModuleDict))
+    ):
+        yield name, module
+        return
+    for child_name, child in module.named_children():
+        yield from _outermost_attention(child, f"{name}.{child_name}".lstrip("."))
+
+
+def _mv_flops(matrix, vector, *, out_shape=None, **kwargs):
+    """ECA's windows times its kernel, an operation that PyTorch's counter leaves out."""
+    return 2 * matrix[0] * matrix[1]
