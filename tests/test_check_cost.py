@@ -1,0 +1,74 @@
+"""The checks of the cost exercises: solutions pass, mistakes get their message, stubs are quiet."""
+
+import pytest
+
+from attn_lib import check
+
+
+def convolution(c_in, c_out, k, h, w, groups):
+    return c_out * h * w * k * k * (c_in // groups)
+
+
+def unit(count, printed):
+    decimals = len(printed.partition(".")[2])
+    fits = (u for u in (10**6, 2**20) if f"{count / u:.{decimals}f}" == printed)
+    return next(fits, None)
+
+
+def roofline(operations, moved, peak, bandwidth):
+    return max(operations / peak, moved / bandwidth)
+
+
+def saved(n, c, h, w, hidden, width):
+    return width * (n * c * h * w + 2 * n * c + n * hidden)
+
+
+RIGHT = {"convolution": convolution, "unit": unit, "roofline": roofline, "saved_by_se": saved}
+WRONG = [
+    ("convolution", lambda a, b, k, h, w, g: b * k * k * a // g, "at every output position"),
+    ("convolution", lambda a, b, k, h, w, g: a * b * k * k * h * w, "groups are missing"),
+    ("convolution", lambda a, b, k, h, w, g: a * b * k * k * h * w // g**2, "divide once"),
+    ("convolution", lambda a, b, k, h, w, g: a * b * k * h * w // g, "k x k taps"),
+    ("convolution", lambda *a: 2 * convolution(*a), "a multiply-add counts one"),
+    ("convolution", lambda *a: convolution(*a) + 1, "off by"),
+    ("unit", lambda count, printed: 10**6, "units of 2\\^20; got 1000000"),
+    ("unit", lambda count, printed: 2**20, "units of 10\\^6"),
+    ("unit", lambda c, p: 10**6 if f"{c / 1e6:.2f}" == p else 2**20, "as are printed"),
+    ("unit", lambda c, p: unit(c, p) or 2**20, "neither unit"),
+    ("roofline", lambda o, m, p, b: min(o / p, m / b), "shorter"),
+    ("roofline", lambda o, m, p, b: o / p + m / b, "added"),
+    ("roofline", lambda o, m, p, b: o / max(o / p, m / b), "rate"),
+    ("roofline", lambda o, m, p, b: m / o, "turned round"),
+    ("roofline", lambda o, m, p, b: o / p, "shorter|off by"),
+    ("saved_by_se", lambda n, c, h, w, d, b: saved(n, c, h, w, d, 1), "width bytes"),
+    ("saved_by_se", lambda n, c, h, w, d, b: b * (2 * n * c + n * d), "x is missing"),
+    ("saved_by_se", lambda n, c, h, w, d, b: saved(n, c, h, w, d, b) + b * n * c * h * w, "y is"),
+    ("saved_by_se", lambda n, c, h, w, d, b: saved(n, c, h, w, d, b) - b * n * c, "z is missing"),
+    ("saved_by_se", lambda n, c, h, w, d, b: saved(n, c, h, w, 0, b), "bottleneck is missing"),
+    ("saved_by_se", lambda n, c, h, w, d, b: saved(n, c, h, w, 2 * d, b), "before and after"),
+    ("saved_by_se", lambda n, c, h, w, d, b: saved(1, c, h, w, d, b), "one image"),
+    ("saved_by_se", lambda n, c, h, w, d, b: saved(n, c, h, w, d, 4), "float64|off by"),
+]
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right(name, capsys):
+    getattr(check.cost, name)(RIGHT[name])
+    assert capsys.readouterr().out == f"cost.{name}: passed\n"
+
+
+@pytest.mark.parametrize(("name", "attempt", "message"), WRONG)
+def test_mistakes(name, attempt, message):
+    with pytest.raises(check.Failed, match=message):
+        getattr(check.cost, name)(attempt)
+
+
+@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("stub", [None, ..., lambda *a: None, lambda *a: ...])
+def test_stubs(name, stub, capsys):
+    getattr(check.cost, name)(stub)
+    assert "not attempted" in capsys.readouterr().out
+
+
+def test_every_check_is_tested():
+    assert set(RIGHT) == set(check.cost.__all__)
