@@ -1,0 +1,493 @@
+"""Checks of the exercises on training."""
+
+import ast
+import copy
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from attn_lib.check._core import Failed, call, exercise, expect
+from attn_lib.check._processes import run_script
+
+__all__ = [
+    "compare",
+    "contrast",
+    "experiment",
+    "gradient",
+    "mixup",
+    "range_test",
+    "seeds_needed",
+    "two_processes",
+]
+
+
+@exercise
+def gradient(attempt):
+    """``attempt(logits, labels, smoothing)`` -> gradient of the mean loss, (N, K)."""
+    rng = np.random.default_rng(0)
+    logits, labels = rng.standard_normal((4, 5)), np.array([0, 3, 3, 1])
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    hot = np.eye(5)[labels]
+    q = 0.8 * hot + 0.2 / 5
+    among_others = 0.8 * hot + 0.2 / 4 * (1 - hot)
+    expect(
+        call(attempt, logits.copy(), labels.copy(), 0.2),
+        (p - q) / 4,
+        "the gradient",
+        {
+            "the loss is a mean over the batch: divide by N": p - q,
+            "the sign is turned: the gradient is p - q": (q - p) / 4,
+            "the targets are not smoothed": (p - hot) / 4,
+            "the share is spread over all K classes, the right one too, not over the others": (
+                p - among_others
+            )
+            / 4,
+            "you divided by N K: a mean over the batch only": (p - q) / 20,
+        },
+    )
+
+
+@exercise
+def range_test(attempt):
+    """``attempt(model, batches, lrs)`` -> the loss before each step of SGD, with rising rates."""
+    generator = torch.Generator().manual_seed(0)
+    rates = [0.1, 0.4, 1.6, 6.4]
+    batches = [
+        (
+            torch.randn(8, 3, generator=generator, dtype=torch.float64),
+            torch.randint(4, (8,), generator=generator),
+        )
+        for _ in rates
+    ]
+    model = nn.Linear(3, 4, dtype=torch.float64)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64))
+    before = copy.deepcopy(model.state_dict())
+    got = call(attempt, model, list(batches), list(rates))
+    if any(not torch.equal(before[k], v) for k, v in model.state_dict().items()):
+        raise Failed(
+            "the model has other weights than before: a range test only looks; train a copy of it"
+        )
+    expect(
+        got,
+        _range_losses(model, batches, rates),
+        "the losses",
+        {
+            "these are the losses after each step: the loss before it tells what the rates so far "
+            "have done": _range_losses(model, batches, rates, after=True),
+            "the learning rate stayed at the first one": _range_losses(
+                model, batches, rates[:1] * len(rates)
+            ),
+            "gradients add up from step to step: set them to zero before backward()": _range_losses(
+                model, batches, rates, keep=True
+            ),
+            "no step was taken: the losses are those of the model as it came": _range_losses(
+                model, batches, [0.0] * len(rates)
+            ),
+            "every step saw the first batch": _range_losses(model, batches[:1] * len(rates), rates),
+        },
+    )
+
+
+def _range_losses(model, batches, rates, after=False, keep=False):
+    model = copy.deepcopy(model)
+    optimizer = torch.optim.SGD(model.parameters())
+    losses = []
+    for (x, y), rate in zip(batches, rates, strict=True):
+        optimizer.param_groups[0]["lr"] = rate
+        loss = F.cross_entropy(model(x), y)
+        if not keep:
+            optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append((F.cross_entropy(model(x), y) if after else loss).item())
+    return losses
+
+
+@exercise
+def contrast(attempt):
+    """``attempt(x, strength, generator)``: each image stretched about its mean by its own factor.
+
+    The factors are uniform in [1 - strength, 1 + strength].
+    """
+    n, strength = 256, 0.4
+    x = (
+        torch.rand(n, 3, 6, 5, generator=_seeded(0), dtype=torch.float64)
+        + torch.arange(3)[:, None, None]
+    )
+    y = _vary(attempt, x, strength)
+    centred, got = x - _image_mean(x), y - _image_mean(y)
+    factor = (got * centred).flatten(1).sum(1) / centred.square().flatten(1).sum(1)
+    if torch.allclose(y, x):
+        raise Failed("the images come back as they were")
+    about_zero = (y * x).flatten(1).sum(1) / x.square().flatten(1).sum(1)
+    if torch.allclose(y, about_zero.view(-1, 1, 1, 1) * x):
+        raise Failed(
+            "the images are multiplied as they are, which changes their brightness: stretch the "
+            "difference from the image's mean"
+        )
+    if not torch.allclose(_image_mean(y), _image_mean(x)):
+        raise Failed(
+            "the mean of an image has changed: subtract the mean over its channels and pixels, "
+            "multiply, add it again"
+        )
+    if not torch.allclose(got, factor.view(-1, 1, 1, 1) * centred):
+        raise Failed("pixels or channels of one image have different factors: one for each image")
+    if factor.std() < 1e-9:
+        raise Failed(
+            "the whole batch has one factor: draw one for each image, of shape (N, 1, 1, 1)"
+        )
+    low, high = factor.min().item(), factor.max().item()
+    if low < 1 - strength - 1e-9 or high > 1 + strength + 1e-9:
+        raise Failed(
+            f"with strength {strength} the factors run from {low:.2f} to {high:.2f}; they should "
+            f"stay between {1 - strength:.2f} and {1 + strength:.2f}"
+        )
+    if low > 1 - 0.8 * strength or high < 1 + 0.8 * strength:
+        raise Failed(
+            f"{n} factors with strength {strength} run only from {low:.2f} to {high:.2f}: draw "
+            f"them uniformly between {1 - strength:.2f} and {1 + strength:.2f}"
+        )
+
+
+@exercise
+def mixup(attempt):
+    """``attempt(x, y, classes, generator)`` -> images and label distributions (N, classes), mixed.
+
+    Each image is blended with another one of the batch, with a weight of its own uniform in [0, 1].
+    """
+    n, classes = 64, 5
+    y = torch.randint(classes, (n,), generator=_seeded(0))
+    hot = F.one_hot(y, classes).double()
+    # channels that say which class and which image: a blend shows its two parts and their weights
+    x = torch.cat([hot, torch.eye(n, dtype=torch.float64)], 1)[:, :, None, None].repeat(1, 1, 2, 2)
+
+    distributions = []
+
+    def images_alone(x, strength, generator):
+        result = attempt(x, y.to(x.device, copy=True), classes, generator=generator)
+        if result is None or result is ...:
+            return result
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise Failed("a pair is wanted: the images and their label distributions")
+        distributions.append(result[1])
+        return result[0]
+
+    mixed = _vary(images_alone, x, None)
+    q = distributions[0]
+    if not isinstance(q, torch.Tensor) or q.shape != (n, classes):
+        raise Failed(
+            f"the labels of a blend are a distribution, of shape (N, classes) = {(n, classes)}; "
+            f"got {tuple(getattr(q, 'shape', ())) or type(q).__name__}"
+        )
+    kept = mixed[:, classes:, 0, 0]  # row n: lambda at n, 1 - lambda at its partner
+    wanted = mixed[:, :classes, 0, 0]
+    own = kept.diagonal()
+    if torch.allclose(mixed, x):
+        raise Failed("nothing is mixed: shuffle the batch to find each image its partner")
+    if not torch.allclose(kept.sum(1), torch.ones(n, dtype=kept.dtype)):
+        raise Failed("the two weights of a blend add up to 1: lambda and 1 - lambda")
+    if not torch.allclose(q.sum(1).double(), torch.ones(n, dtype=kept.dtype)):
+        raise Failed("a row of the labels does not add up to 1")
+    others = kept - own.diag()
+    itself = torch.arange(n)
+    partner = torch.where(others.sum(1) > 0, others.argmax(1), itself)
+    weight = own[:, None]
+    if torch.allclose(q.double(), (1 - weight) * hot + weight * hot[partner]):
+        raise Failed("the labels' weights are swapped: lambda belongs to the image's own label")
+    if torch.allclose(q.double(), hot):
+        raise Failed("the images are mixed, the labels are not")
+    if not torch.allclose(q.double(), wanted):
+        raise Failed(
+            "images and labels are mixed with other partners or weights: draw once, use twice"
+        )
+    if q.dtype != x.dtype:
+        raise Failed(f"the labels are {q.dtype}; cross entropy wants the images' {x.dtype}")
+    drawn = own[partner != itself]
+    if drawn.std() < 1e-9:
+        raise Failed("the whole batch has one weight: draw one for each image")
+    if drawn.min() > 0.2 or drawn.max() < 0.8:
+        raise Failed(
+            f"{n} weights run only from {drawn.min():.2f} to {drawn.max():.2f}: draw them "
+            f"uniformly between 0 and 1"
+        )
+
+
+def _seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def _image_mean(x):
+    return x.mean((1, 2, 3), keepdim=True)
+
+
+def _vary(attempt, x, strength):
+    """What an augmentation makes of x, after what holds for every augmentation has been checked."""
+    original = x.clone()
+    torch.manual_seed(0)
+    y = call(attempt, x, strength, generator=_seeded(1))
+    if not isinstance(y, torch.Tensor):
+        raise Failed(f"the images should be a tensor; got {type(y).__name__}")
+    if not torch.equal(x, original):
+        raise Failed("the images that were given have changed: work on a new tensor")
+    if y.shape != x.shape:
+        raise Failed(f"the images have shape {tuple(y.shape)}; it should stay {tuple(x.shape)}")
+    if y.dtype != x.dtype:
+        raise Failed(f"the images are {y.dtype} now; they came as {x.dtype}")
+    torch.manual_seed(1)
+    if not torch.equal(call(attempt, x, strength, generator=_seeded(1)), y):
+        raise Failed(
+            "the same generator gives other images: pass generator=generator to everything that "
+            "draws"
+        )
+    if torch.equal(call(attempt, x, strength, generator=_seeded(2)), y):
+        raise Failed("another generator gives the same images: nothing is drawn from it")
+    if torch.cuda.is_available():
+        moved = call(attempt, x.cuda(), strength, generator=_seeded(1))
+        if not moved.is_cuda or not torch.allclose(moved.cpu(), y):
+            raise Failed("on a GPU the result is on another device, or another result")
+    return y
+
+
+@exercise
+def compare(attempt):
+    """``attempt(a, b)``: accuracies of two variants, paired -> difference, standard error, p."""
+    from scipy import stats
+
+    a = np.array([0.912, 0.905, 0.931, 0.894, 0.921])
+    b = np.array([0.903, 0.899, 0.925, 0.890, 0.907])
+    d = a - b
+    error = d.std(ddof=1) / 5**0.5
+    t = d.mean() / error
+    p = stats.ttest_rel(a, b).pvalue
+    apart = ((a.var(ddof=1) + b.var(ddof=1)) / 5) ** 0.5
+    expect(
+        call(attempt, a.copy(), b.copy()),
+        (d.mean(), error, p),
+        "(difference, standard error, p)",
+        {
+            "the difference is a - b": (-d.mean(), error, p),
+            "this treats the two as independent: subtract seed by seed first": (
+                d.mean(),
+                apart,
+                stats.ttest_ind(a, b).pvalue,
+            ),
+            "the p-value is that of the unpaired test": (
+                d.mean(),
+                error,
+                stats.ttest_ind(a, b).pvalue,
+            ),
+            "this is the standard deviation: the standard error of a mean divides it by sqrt(n)": (
+                d.mean(),
+                d.std(ddof=1),
+                p,
+            ),
+            "the deviation of five numbers about their own mean has ddof=1": (
+                d.mean(),
+                d.std() / 5**0.5,
+                p,
+            ),
+            "the p-value is one-sided: either variant might have been the better one": (
+                d.mean(),
+                error,
+                p / 2,
+            ),
+            "the p-value is that of a normal distribution: with n = 5 it is Student's t with 4 "
+            "degrees of freedom": (d.mean(), error, 2 * stats.norm.sf(abs(t))),
+        },
+        tolerance=1e-7,
+    )
+
+
+@exercise
+def seeds_needed(attempt):
+    """``attempt(difference, deviation)`` -> pairs for power 0.8 at level 0.05, two-sided."""
+    from scipy import stats
+
+    for difference, deviation in ((0.3, 0.35), (0.5, 0.3), (0.1, 0.4)):
+        effect = difference / deviation
+        normal = int(np.ceil(((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) / effect) ** 2))
+        wanted = _pairs(effect)
+        expect(
+            call(attempt, difference, deviation),
+            wanted,
+            f"the number of seeds for a difference of {difference} and a deviation of {deviation}",
+            {
+                "this is the last number whose power is too small: one more": wanted - 1,
+                "this is the formula with the normal distribution: with so few seeds the deviation "
+                "is itself uncertain, and Student's t asks for more": normal,
+                "this is for two independent groups: the deviation is that of the differences": (
+                    _pairs(effect / 2**0.5)
+                ),
+            },
+        )
+
+
+def _pairs(effect, power=0.8, level=0.05):
+    from scipy import stats
+
+    n = 2
+    while True:
+        critical = stats.t.ppf(1 - level / 2, n - 1)
+        centre = effect * n**0.5
+        reached = stats.nct.sf(critical, n - 1, centre) + stats.nct.cdf(-critical, n - 1, centre)
+        if reached >= power:
+            return n
+        n += 1
+
+
+@exercise
+def experiment(attempt):
+    """``attempt(accuracy, a, b, seeds)`` -> mean of a - b, and the ends of its 95 % interval.
+
+    ``accuracy(name, seed)`` trains one network; the check passes a make-believe one.
+    """
+    from scipy import stats
+
+    seeds = [3, 5, 8, 13, 21]
+    calls = []
+
+    def accuracy(name, seed):
+        calls.append((name, seed))
+        rng = np.random.default_rng(seed)  # what the two networks of a seed share
+        luck, noise = rng.normal(0, 0.02), rng.normal(0, 0.004, 2)
+        return 0.9 + luck + {"se": 0.006 + noise[0], "none": noise[1]}[name]
+
+    got = call(attempt, accuracy, "se", "none", list(seeds))
+    foreign = sorted({seed for _, seed in calls} - set(seeds))
+    if foreign:
+        raise Failed(f"accuracy was called with seeds {foreign}; the seeds given were {seeds}")
+    missing = [(n, s) for n in ("se", "none") for s in seeds if (n, s) not in calls]
+    if missing:
+        raise Failed(
+            f"accuracy{missing[0]} was not called: train both mechanisms with every seed given"
+        )
+    if len(calls) > 2 * len(seeds):
+        again = max(calls, key=calls.count)
+        raise Failed(f"accuracy{again} was called {calls.count(again)} times: it is deterministic")
+    values = {n: np.array([accuracy(n, s) for s in seeds]) for n in ("se", "none")}
+    d = values["se"] - values["none"]
+    mean, error = d.mean(), d.std(ddof=1) / 5**0.5
+    apart = (sum(v.var(ddof=1) for v in values.values()) / 5) ** 0.5
+    best = values["se"].max() - values["none"].max()
+    student = stats.t.ppf(0.975, 4)
+
+    def interval(centre, half):
+        return (centre, centre - half, centre + half)
+
+    expect(
+        got,
+        interval(mean, student * error),
+        "(mean, low, high)",
+        {
+            "the difference is a - b": interval(-mean, student * error),
+            "this is the difference of the best seeds: chance picks those, take the mean": interval(
+                best, student * error
+            ),
+            "this interval is for independent groups: subtract seed by seed first": interval(
+                mean, stats.t.ppf(0.975, 8) * apart
+            ),
+            "1.96 is for the normal distribution: five differences take Student's t with 4 degrees "
+            "of freedom": interval(mean, stats.norm.ppf(0.975) * error),
+            "this is one standard error to each side, which covers about 63 % and not 95 %": (
+                interval(mean, error)
+            ),
+            "this t leaves 5 % on each side; a 95 % interval leaves 2.5 %": interval(
+                mean, stats.t.ppf(0.95, 4) * error
+            ),
+            "the interval is for a single seed's difference: divide the deviation by sqrt(n)": (
+                interval(mean, student * d.std(ddof=1))
+            ),
+        },
+        tolerance=1e-9,
+    )
+
+
+@exercise
+def two_processes(attempt):
+    """``attempt``: text of a script that trains one model in several processes.
+
+    It gets a folder as its argument, reads the images and labels in ``data.pt`` there, and leaves
+    (weights, number of images seen) in ``RANK.pt``.
+    """
+    if not isinstance(attempt, str):
+        raise Failed(f"the text of a script is wanted; got {type(attempt).__name__}")
+    tree = ast.parse(attempt)
+    if any(isinstance(node, ast.Constant) and node.value is ... for node in ast.walk(tree)):
+        return call(lambda: None)  # a place is still to be filled: not attempted
+    x = torch.randn(128, 6, generator=_seeded(0), dtype=torch.float64)
+    y = torch.randint(3, (128,), generator=_seeded(1))
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save((x, y), Path(folder, "data.pt"))
+        Path(folder, "script.py").write_text(attempt, encoding="utf-8")
+        run_script(folder, processes=2)
+        try:
+            left = [torch.load(Path(folder, f"{rank}.pt")) for rank in (0, 1)]
+        except FileNotFoundError as error:
+            raise Failed(f"a process left no file {Path(error.filename).name}") from None
+    weights = [_flat(state) for state, _ in left]
+    begin = [_flat(_linear(rank).state_dict()) for rank in (0, 1)]
+    if torch.allclose(weights[1] - weights[0], begin[1] - begin[0]):
+        raise Failed(
+            "process 1 kept its own initial weights: broadcast those of process 0 before training"
+        )
+    if not torch.allclose(*weights):
+        raise Failed(
+            "the processes end with different weights: every step has to use the mean of their "
+            "gradients, the biases' too"
+        )
+    expect(
+        weights[0],
+        _trained(x, y),
+        "what the processes agree on",
+        {
+            "the gradients are summed: divide by the number of processes": _trained(x, y, scale=2),
+            "both processes worked on the first half of each batch": _trained(
+                x, y, share=slice(0, 16)
+            ),
+            "both processes worked on the second half of each batch": _trained(
+                x, y, share=slice(16, 32)
+            ),
+            "both processes worked on the same every other image": _trained(
+                x, y, share=slice(0, 32, 2)
+            ),
+            "the gradients are divided by the number of processes and not summed": _trained(
+                x, y, scale=0.5
+            ),
+        },
+        tolerance=1e-9,
+    )
+    seen = [count for _, count in left]
+    if sum(seen) != len(x):
+        raise Failed(
+            f"the weights are right, but the processes worked on {seen} of {len(x)} images: each "
+            f"should do its share of every batch, or nothing is gained"
+        )
+
+
+def _linear(seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Linear(6, 3, dtype=torch.float64)
+
+
+def _trained(x, y, scale=1.0, share=slice(None)):
+    """Weights that one process ends with, its gradients multiplied by ``scale``."""
+    model = _linear(0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5 * scale)
+    for batch in torch.arange(len(x)).split(32):
+        batch = batch[share]
+        loss = F.cross_entropy(model(x[batch]), y[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return _flat(model.state_dict())
+
+
+def _flat(state):
+    return torch.cat([value.flatten() for value in state.values()])
