@@ -1,16 +1,34 @@
-"""Training: it learns, it is reproducible, and it says when it diverges."""
+"""Training: it learns, is reproducible, survives a kill, and shares its work between processes."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from attn_lib import data
-from attn_lib.train import evaluate, fit, over_seeds
+from attn_lib import data, models, train
+from attn_lib.train import evaluate, fit, over_seeds, seed_everything
+from attn_lib.train.__main__ import main
+from attn_lib.train.loop import _amp_dtype, _batches, _optimizer, _schedule
+
+QUICK = {"epochs": 2, "batch_size": 100}
 
 
 def linear():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
+def small_network():
+    seed_everything(0)
+    return models.resnet_cifar(8, 4, attention="se", reduction=2, in_channels=1).double()
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +36,27 @@ def digits():
     return data.digits(torch.float64)
 
 
+@pytest.fixture(scope="module")
+def few(digits):
+    return data.Split(
+        digits.x_train[:300], digits.y_train[:300], digits.x_test[:100], digits.y_test[:100]
+    )
+
+
+def weights(model):
+    return torch.cat([t.double().flatten() for t in model.state_dict().values()])
+
+
 def test_it_learns(digits):
     torch.manual_seed(0)
     model = linear().double()
-    losses = [row["loss"] for row in fit(model, digits, epochs=5, lr=0.05)]
+    history = fit(model, digits, epochs=5, lr=0.05, test_every=2)
+    losses = [row["loss"] for row in history]
     assert len(losses) == 5 and losses[-1] < 0.3 < losses[0]
-    assert evaluate(model, digits.x_test, digits.y_test) > 0.9
+    assert [row["epoch"] for row in history if "test_accuracy" in row] == [2, 4, 5]
+    accuracy = evaluate(model, digits.x_test, digits.y_test)
+    assert accuracy == history[-1]["test_accuracy"] > 0.9
+    assert history[-1]["accuracy"] > 0.9
 
 
 def test_same_seed_same_result(digits):
@@ -47,14 +80,320 @@ def test_evaluate_counts():
     assert evaluate(model, x, y, batch_size=5) == 8 / 12
 
 
-def test_divergence_is_named(digits):
-    class Explodes(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.w = nn.Parameter(torch.ones(10, dtype=torch.float64))
+def test_one_step_is_the_textbook_step(few):
+    """The loop's first step of plain SGD, against the same step written out."""
+    model, twin = small_network(), small_network()
+    one = few._replace(x_train=few.x_train[:50], y_train=few.y_train[:50])
+    options = {"lr": 0.1, "weight_decay": 0.01, "label_smoothing": 0.2, "clip_norm": 0.5}
+    fit(model, one, epochs=1, batch_size=50, optimizer="sgd", schedule="constant", **options)
 
-        def forward(self, x):
-            return x.flatten(1)[:, :10] * self.w * float("inf")
+    log_p = twin.train()(one.x_train).log_softmax(1)
+    target = nn.functional.one_hot(one.y_train, 10) * 0.8 + 0.02
+    loss = -(target * log_p).sum(1).mean()
+    parameters = list(twin.parameters())
+    gradients = torch.autograd.grad(loss, parameters)
+    norm = torch.cat([g.flatten() for g in gradients]).norm()
+    assert norm > 0.5
+    for p, q, g in zip(parameters, model.parameters(), gradients, strict=True):
+        g = g * (0.5 / (norm + 1e-6)) + (0.01 * p if p.ndim >= 2 else 0)
+        torch.testing.assert_close(q, p - 0.1 * 1.9 * g)  # Nesterov: g + 0.9 g
 
+
+def test_schedules():
+    def rates(name):
+        optimizer = _optimizer("sgd", linear(), 1.0, 0)
+        schedule = _schedule(name, optimizer, 1.0, 10)
+        result = []
+        for _ in range(10):
+            result.append(schedule.get_last_lr()[0])
+            optimizer.step()
+            schedule.step()
+        return result
+
+    assert max(rates("one_cycle")) == pytest.approx(1) and np.argmax(rates("one_cycle")) == 2
+    expected = 0.5 * (1 + np.cos(np.pi * np.arange(10) / 10))
+    np.testing.assert_allclose(rates("cosine"), expected)
+    assert rates("constant") == [1.0] * 10
+
+
+def test_moving_average_of_the_weights(few):
+    trained, snapshots = small_network(), []
+
+    def snapshot(images, generator):
+        snapshots.append(weights(trained))
+        return images
+
+    averaged = small_network()
+    options = {"epochs": 1, "batch_size": 100}
+    fit(trained, few, augment=snapshot, **options)
+    history = fit(averaged, few, ema_decay=0.8, test_every=1, **options)
+    after = [*snapshots[1:], weights(trained)]
+    expected = after[0]
+    for w in after[1:]:
+        expected = 0.8 * expected + 0.2 * w
+    floating = torch.cat([
+        torch.full((t.numel(),), t.is_floating_point()) for t in averaged.state_dict().values()
+    ])  # fmt: skip
+    torch.testing.assert_close(weights(averaged)[floating], expected[floating])
+    assert history[-1]["test_accuracy"] == evaluate(averaged, few.x_test, few.y_test)
+
+
+@pytest.mark.parametrize("options", [{"precision": "bfloat16"}, {"channels_last": True}])
+def test_faster_ways_reach_the_same(few, options):
+    plain = small_network().float()
+    other = small_network().float()
+    few = few.to(torch.float32)
+    one = fit(plain, few, **QUICK)[-1]["loss"]
+    two = fit(other, few, **QUICK, **options)[-1]["loss"]
+    assert two == pytest.approx(one, rel=0.05)
+    if "precision" in options:
+        assert one != two  # autocast was on
+    else:
+        assert two == pytest.approx(one, rel=1e-3)
+        assert other.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_float16_scales_the_loss(few):
+    """With a gradient below float16's smallest number, only a scaled loss moves the weights."""
+    few = few.to(torch.float32)
+    few = few._replace(x_train=few.x_train * 1e-6)
+    torch.manual_seed(0)
+    model = linear()
+    before = model[1].weight.detach().clone()
+    fit(model, few, optimizer="sgd", precision="float16", weight_decay=0, **QUICK)
+    moved = (model[1].weight - before).abs().max()
+    assert 0 < moved < 1e-6
+
+
+def test_compiled(few, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    model = small_network()
+    fit(model, few, compile=True, **QUICK)
+    assert compiled == [model]
+
+
+def test_precision_follows_the_device(monkeypatch):
+    gpu = torch.device("cuda")
+    for capability, wanted in (((8, 0), torch.bfloat16), ((7, 5), torch.float16)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
+        assert _amp_dtype("auto", gpu) is wanted
+    assert _amp_dtype("auto", torch.device("cpu")) is None
+
+
+@pytest.mark.parametrize("images, sizes", [(6, [4, 2]), (5, [4]), (4, [4])])
+def test_no_batch_of_one(images, sizes):
+    assert [len(batch) for batch in _batches(torch.arange(images), 4)] == sizes
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"optimizer": "lion"}, "unknown optimizer 'lion'; known are 'adamw', 'sgd'"),
+        ({"schedule": "step"}, "unknown schedule 'step'; known are"),
+        ({"precision": "int8"}, "unknown precision 'int8'; known are"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"batch_size": 1}, "batch_size=1"),
+    ],
+)
+def test_what_fit_refuses(few, options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(linear().double(), few, **options)
+
+
+class Explodes(nn.Module):
+    """A linear map whose output is infinite from a given call on."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.linear, self.left = linear().double(), call
+
+    def forward(self, x):
+        self.left -= self.training
+        return self.linear(x) * (float("inf") if self.left < 0 else 1)
+
+
+def test_divergence_is_named(few):
     with pytest.raises(FloatingPointError, match="epoch 1; lower lr=0.5"):
-        fit(Explodes(), digits, epochs=3, lr=0.5)
+        fit(Explodes(0), few, epochs=3, lr=0.5)
+
+
+def test_divergence_keeps_the_last_good_checkpoint(few, tmp_path):
+    with pytest.raises(FloatingPointError, match="epoch 3"):
+        fit(Explodes(7), few, epochs=4, batch_size=100, out=tmp_path)
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert len(saved["history"]) == 2
+    assert all(tensor.isfinite().all() for tensor in saved["model"].values())
+
+
+def test_log(few, tmp_path):
+    history = fit(small_network(), few, test_every=2, out=tmp_path / "new", **QUICK)
+    log = json.loads((tmp_path / "new" / "log.json").read_text())
+    assert log["history"] == history and log["settings"]["batch_size"] == 100
+    with open(tmp_path / "new" / "log.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == [1, 2]
+    assert float(rows[1]["loss"]) == history[1]["loss"]
+    assert rows[0]["test_accuracy"] == "" and float(rows[1]["test_accuracy"]) > 0
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_tensorboard(few, tmp_path):
+    pytest.importorskip("tensorboard", reason="pip install tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    history = fit(small_network(), few, out=tmp_path, **QUICK)
+    board = EventAccumulator(str(tmp_path)).Reload()
+    logged = [(event.step, event.value) for event in board.Scalars("loss")]
+    assert logged == [(r["epoch"], pytest.approx(r["loss"])) for r in history]
+
+
+def interrupt_after(epoch):
+    def stop(model, row):
+        if row["epoch"] == epoch + 1:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_resuming_changes_nothing(few, tmp_path, ema_decay):
+    """Also with dropout and augmentation, which draw from two random generators."""
+
+    def network():
+        seed_everything(0)
+        net = small_network()
+        return nn.Sequential(net, nn.Dropout(0.1))
+
+    options = {"epochs": 3, "batch_size": 100, "ema_decay": ema_decay, "test_every": 1}
+    options["augment"] = partial(data.augment, crop=1, flip=False)
+    whole = network()
+    expected = fit(whole, few, **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(network(), few, after_epoch=interrupt_after(1), out=tmp_path, **options)
+    torch.manual_seed(123)  # another process would not have the same state
+    other = network()
+    history = fit(other, few, out=tmp_path, **options)
+    assert torch.equal(weights(whole), weights(other))
+    for one, two in zip(expected, history, strict=True):
+        assert {**one, "seconds": 0} == {**two, "seconds": 0}
+    assert fit(network(), few, out=tmp_path, **options) == history  # nothing is left to train
+
+
+def test_another_run_is_not_continued(few, tmp_path):
+    fit(small_network(), few, out=tmp_path, **QUICK)
+    with pytest.raises(ValueError, match="lr=0.01 there, 0.02 here"):
+        fit(small_network(), few, lr=0.02, out=tmp_path, **QUICK)
+    with pytest.raises(ValueError, match="of another model"):
+        fit(linear().double(), few, out=tmp_path, **QUICK)
+    (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
+    with pytest.raises(ValueError, match="damaged: delete it"):
+        fit(small_network(), few, out=tmp_path, **QUICK)
+
+
+# The command.
+
+COMMAND = ["--depth", "8", "--width", "4", "--batch-size", "100", "--precision", "full"]
+
+
+def run(arguments, launcher=(), **options):
+    return subprocess.run(
+        [sys.executable, *launcher, "-m", "attn_lib.train", *COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **options,
+    )
+
+
+def losses(folder):
+    return [row["loss"] for row in json.loads((folder / "log.json").read_text())["history"]]
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_result(tmp_path):
+    arguments = ["--epochs", "12", "--attention", "eca"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run([*arguments, "--out", whole]).returncode == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "attn_lib.train", *COMMAND, *arguments, "--out", str(killed)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (killed / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert 1 <= len(losses(killed)) < 12
+    assert run([*arguments, "--out", killed]).returncode == 0
+    assert losses(killed) == losses(whole)
+    one, two = (torch.load(f / "model.pt", weights_only=True) for f in (whole, killed))
+    for name, tensor in one["state_dict"].items():
+        assert torch.equal(tensor, two["state_dict"][name]), name
+    assert one["model"] == two["model"] and one["model"]["attention"] == "eca"
+    models.resnet_cifar(8, 4, "eca", in_channels=1).load_state_dict(one["state_dict"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", ["se", "bam"])
+def test_two_processes_train_as_one(tmp_path, attention):
+    """Batches of 100 and, last in an epoch, of 47; batch norm over 2D and 4D maps; augmentation."""
+    arguments = ["--epochs", "2", "--attention", attention, "--reduction", "2", "--cutout", "2"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for folder, how in (("one", ()), ("two", launcher)):
+        done = run([*arguments, "--out", tmp_path / folder], how)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("test accuracy") == 1
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    np.testing.assert_allclose(two, one, rtol=1e-4)
+    saved = [torch.load(tmp_path / f / "model.pt", weights_only=True) for f in ("one", "two")]
+    mean = "layer3.0.bn2.running_mean"
+    torch.testing.assert_close(
+        saved[1]["state_dict"][mean], saved[0]["state_dict"][mean], rtol=1e-2, atol=1e-3
+    )
+
+
+def test_command_trains_on_own_images(tmp_path, capsys):
+    from PIL import Image
+
+    for name, value in (("dark", 40), ("bright", 200)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(6):
+            colour = (value + i, value, value - i)
+            Image.new("RGB", (20, 16), colour).save(tmp_path / "images" / name / f"{i}.png")
+    out = tmp_path / "out"
+    options = ["--dataset", "folder", "--data", str(tmp_path / "images"), "--size", "16"]
+    assert main([*options, "--depth", "8", "--epochs", "2", "--out", str(out)]) == 0
+    assert "the model is" in capsys.readouterr().out
+    saved = torch.load(out / "model.pt", weights_only=True)
+    assert saved["classes"] == ["bright", "dark"]
+    assert saved["state_dict"]["fc.weight"].shape == (2, 64)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--model", "resnet"], "resnet needs colour images"),
+        (["--model", "mobilenet_v2", "--dataset", "digits"], "needs colour images"),
+        (["--dataset", "folder"], "needs --data PATH"),
+    ],
+)
+def test_command_refuses_what_does_not_fit(tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_command_reports_errors_in_a_line(tmp_path, capsys):
+    out = str(tmp_path / "out")
+    assert main(["--attention", "sse", "--out", out]) == 1
+    assert "error: unknown attention 'sse'; known are 'se'" in capsys.readouterr().err
+    assert main(["--dataset", "folder", "--data", str(tmp_path / "none"), "--out", out]) == 1
+    assert "is not a folder" in capsys.readouterr().err
+
+
+def test_device_is_the_cpu_without_a_gpu():
+    assert train.device().type == ("cuda" if torch.cuda.is_available() else "cpu")

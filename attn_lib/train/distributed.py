@@ -10,7 +10,6 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 __all__ = ["is_first", "local_rank", "mean_loss", "processes", "share", "total", "wrap"]
@@ -89,6 +88,18 @@ def wrap(model):
     return DistributedDataParallel(model)
 
 
+class _Sum(torch.autograd.Function):
+    """Sum of the processes' tensors, through which gradients flow back to all of them."""
+
+    @staticmethod
+    def forward(ctx, tensor):
+        return total(tensor.clone())
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return total(gradient.clone())
+
+
 class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm with the mean and the variance of all processes' images, on any device."""
 
@@ -102,9 +113,9 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         column = (1, -1) + (1,) * (x.dim() - 2)
         wide = x if x.dtype == torch.float64 else x.float()  # a sum in half precision is too rough
         count = total(x.new_tensor(x.numel() // x.shape[1], dtype=wide.dtype))
-        mean = all_reduce(wide.sum(axes)) / count
+        mean = _Sum.apply(wide.sum(axes)) / count
         centred = wide - mean.view(column)
-        variance = all_reduce((centred * centred).sum(axes)) / count
+        variance = _Sum.apply((centred * centred).sum(axes)) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             momentum = self.momentum or 1 / self.num_batches_tracked.item()

@@ -100,7 +100,7 @@ def fit(
         (model, row) -> None, called at the end of each epoch with the model that is tested and
         the epoch's row of the history, to which it may add what it measured.
     out : path, optional
-        A folder for checkpoint and log, see :class:`attn_lib.train.record.Record`. If it holds a
+        A folder for checkpoint and log, see :class:`~attn_lib.train.record.Record`. If it holds a
         checkpoint of the same run, training continues there, to the same result as without the
         interruption.
 

@@ -3,13 +3,14 @@
 import csv
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from attn_lib.train import distributed
 
-__all__ = ["Record"]
+__all__ = ["Record", "replacing"]
 
 
 class Record:
@@ -62,8 +63,13 @@ class Record:
                 f"{path} is of a run with other settings ({'; '.join(differing)}): name another "
                 f"folder, or delete it to begin anew"
             )
-        for name, part in self.parts.items():
-            part.load_state_dict(saved[name])
+        try:
+            for name, part in self.parts.items():
+                part.load_state_dict(saved[name])
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(
+                f"{path} is of another model: name another folder ({error})"
+            ) from error
         self.generator.set_state(saved["generator"])
         torch.set_rng_state(saved["rng"])
         if torch.cuda.is_available() and saved["rng_cuda"] is not None:
@@ -83,11 +89,11 @@ class Record:
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }
-        with _replacing(self._path("checkpoint.pt"), "wb") as file:
+        with replacing(self._path("checkpoint.pt"), "wb") as file:
             torch.save(state, file)
-        with _replacing(self._path("log.json"), "w") as file:
+        with replacing(self._path("log.json"), "w") as file:
             json.dump({"settings": self.settings, "history": history}, file, indent=1)
-        with _replacing(self._path("log.csv"), "w", newline="") as file:
+        with replacing(self._path("log.csv"), "w", newline="") as file:
             columns = list(dict.fromkeys(name for row in history for name in row))
             rows = csv.DictWriter(file, columns)
             rows.writeheader()
@@ -118,22 +124,15 @@ class Record:
         self._board.flush()
 
 
-class _replacing:
-    """Open a file under another name, and give it ``path`` once it is written and closed."""
-
-    def __init__(self, path, mode, **options):
-        self.path, self.partial = path, path.with_name(path.name + ".part")
-        self.file = open(self.partial, mode, **options)
-
-    def __enter__(self):
-        return self.file
-
-    def __exit__(self, kind, *_):
-        if kind is None:
-            self.file.flush()
-            os.fsync(self.file.fileno())
-        self.file.close()
-        if kind is None:
-            os.replace(self.partial, self.path)
-        else:
-            self.partial.unlink()
+@contextmanager
+def replacing(path, mode, **options):
+    """Open a file under another name, which takes the name ``path`` once it is written whole."""
+    partial = path.with_name(path.name + ".part")
+    try:
+        with open(partial, mode, **options) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

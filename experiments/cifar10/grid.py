@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from attn_lib import data, models, train
+from attn_lib.train.record import replacing
 from experiments.cifar10 import gates
 
 HERE = Path(__file__).parent
@@ -45,8 +45,10 @@ VARIANTS = {
     "coordinate": {"attention": "coordinate", "reduction": 4},
 }
 MODEL = {"depth": 14, "width": 16}
+# The learning rate is the best of 0.1, 0.2, 0.4 for the network without attention in two epochs
+# with seed 100, which is not in the grid (0.8 was as good: 73.1 % against 72.2 %, one run each).
 RECIPE = {
-    "lr": 0.2,
+    "lr": 0.4,
     "batch_size": 128,
     "weight_decay": 5e-4,
     "optimizer": "sgd",
@@ -145,7 +147,7 @@ def measure(run, split, provenance):
             model, split.x_train[:CLAMP_IMAGES], split.x_test, split.y_test
         )
         arrays = gates.by_class(model, split.x_test, split.y_test)
-        with _replacing(RESULTS / "gates" / f"{run_name(run)}.npz") as file:
+        with replacing(RESULTS / "gates" / f"{run_name(run)}.npz", "wb") as file:
             np.savez_compressed(file, **arrays)
     return model, line
 
@@ -155,18 +157,8 @@ def keep_best(model, line):
     rivals = [r for r in finished() if (r["variant"], r["epochs"]) == (line["variant"], EPOCHS)]
     best = max((rival["test_accuracy"] for rival in rivals), default=0)
     if line["epochs"] == EPOCHS and line["test_accuracy"] > best:
-        with _replacing(RESULTS / "checkpoints" / f"{line['variant']}.pt") as file:
+        with replacing(RESULTS / "checkpoints" / f"{line['variant']}.pt", "wb") as file:
             torch.save(model.state_dict(), file)
-
-
-@contextmanager
-def _replacing(path):
-    """Open a file under another name; it takes its own when it is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    with open(partial, "wb") as file:
-        yield file
-    os.replace(partial, path)
 
 
 def finished():
@@ -180,8 +172,8 @@ def work(root):
     """Train what is left of the grid and what no other worker holds."""
     torch.set_num_threads(1)
     split, provenance = load(root)
-    RESULTS.mkdir(exist_ok=True)
-    WORK.mkdir(exist_ok=True)
+    for folder in (WORK, RESULTS / "gates", RESULTS / "checkpoints"):
+        folder.mkdir(parents=True, exist_ok=True)
     for run in grid():
         with open(WORK / f"{run_name(run)}.lock", "w") as lock:
             try:
