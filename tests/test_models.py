@@ -1,10 +1,14 @@
 """Backbones: published sizes, where attention sits, and what a wrong argument says."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
 
 from attn_lib import layers, models
+from attn_lib.inspection import record_gates
 from attn_lib.layers import SqueezeExcitation
 
 
@@ -142,15 +146,65 @@ def test_a_callable_makes_the_attention():
         models.resnet(18, lambda channels: channels)
 
 
-def test_the_mechanisms_keep_their_own_initialisation():
-    """He initialisation is for the backbone's convolutions, not for those of a mechanism."""
+def spread(parameter, fan):
+    """Standard deviation in units of sqrt(1 / fan)."""
+    return parameter.std().item() * fan**0.5
+
+
+def test_cbam_starts_as_its_authors_networks_do():
+    """By hand from model_resnet.py of Jongchan/attention-module, which goes by name."""
     torch.manual_seed(0)
-    alone = layers.CBAM(64).spatial
-    bound = max(p.abs().max().item() for p in alone.parameters() if p.ndim == 4)
+    model = models.resnet(18, "cbam", num_classes=100)
+    he, default = 2**0.5, 3**-0.5  # the latter of PyTorch's uniform on +- 1 / sqrt(fan-in)
+    assert all(not p.any() for name, p in model.named_parameters() if name.endswith("bias"))
+    block = model.layer4[0]
+    assert spread(block.conv2.weight, 512 * 9) == pytest.approx(he, rel=0.01)
+    assert spread(model.conv1.weight, 64 * 49) == pytest.approx(he, rel=0.03)
+    assert spread(model.fc.weight, 512) == pytest.approx(he, rel=0.02)
+    assert spread(block.downsample[0].weight, 256) == pytest.approx(default, rel=0.02)
+    assert spread(block.attention.channel.fc1.weight, 512) == pytest.approx(default, rel=0.03)
+    kernels = torch.stack([b.attention.spatial.conv.weight for b in (*model.layer3, *model.layer4)])
+    assert spread(kernels, 49) == pytest.approx(he, rel=0.1)
+    with record_gates(model.eval()) as gates:
+        model(torch.randn(1, 3, 64, 64))
+    assert all((gate["spatial"] == 0.5).all() for gate in gates.values())
+
+
+def test_bam_starts_as_its_authors_networks_do():
     torch.manual_seed(0)
-    spatial = models.resnet(18, "cbam").layer1[0].attention.spatial
-    inside = max(p.abs().max().item() for p in spatial.parameters() if p.ndim == 4)
-    assert inside <= 1.05 / (2 * 49) ** 0.5 and bound <= 1.05 / (2 * 49) ** 0.5
+    bam = models.resnet(50, "bam").attention[2]
+    assert all(not p.any() for name, p in bam.named_parameters() if name.endswith("bias"))
+    norms = [p for name, p in bam.named_parameters() if "bn" in name and name.endswith("weight")]
+    assert len(norms) == 4 and all((p == 1).all() for p in norms)
+    for parameter, fan_out in [
+        (bam.spatial.conv1.weight, 64),
+        (bam.spatial.conv2.weight, 64 * 9),
+        (bam.spatial.conv3.weight, 64 * 9),
+        (bam.spatial.conv4.weight, 1),
+    ]:
+        assert spread(parameter, fan_out) == pytest.approx(2**0.5, rel=0.15)
+    assert spread(bam.channel.fc1.weight, 1024) == pytest.approx(3**-0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("attention", [None, "se", "eca"])
+def test_other_networks_start_as_torchvisions(attention):
+    torch.manual_seed(0)
+    model = models.resnet(18, attention)
+    assert spread(model.layer4[0].downsample[0].weight, 512) == pytest.approx(2**0.5, rel=0.02)
+    assert spread(model.fc.weight, 512) == pytest.approx(3**-0.5, rel=0.02)
+    if attention == "se":  # the mechanism's weights as PyTorch makes them
+        weight = model.layer4[0].attention.fc1.weight
+        assert spread(weight, 512) == pytest.approx(3**-0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["se", "cbam", "bam", "eca", "coordinate"])
+def test_copies_and_pickles_compute_the_same(name):
+    torch.manual_seed(0)
+    for model in (models.resnet_cifar(8, attention=name), models.mobilenet_v2(0.25, name)):
+        model.eval()
+        x = torch.randn(1, 3, 32, 32)
+        assert torch.equal(copy.deepcopy(model)(x), model(x))
+        assert torch.equal(pickle.loads(pickle.dumps(model))(x), model(x))
 
 
 @pytest.mark.parametrize("name", ["se", "cbam", "bam", "eca", "coordinate"])
@@ -181,6 +235,11 @@ def test_resnet_cifar_shapes():
             lambda: models.resnet(18, "se", placement="after"),
             "placement 'after'.*'standard', 'pre'",
         ),
+        (
+            lambda: models.resnet(50, variant="detectron"),
+            "variant 'detectron'; known are 'torchvision', 'caffe'",
+        ),
+        (lambda: models.resnet(34, variant="caffe"), "needs bottlenecks.*50, 101 or 152; got 34"),
         (lambda: models.resnet(18, None, reduction=4), r"\['reduction'\] need attention="),
         (lambda: models.resnet_cifar(10), r"6n \+ 2 .*got 10"),
         (lambda: models.googlenet("se", placement="pre"), "placement 'pre'.*'standard'"),

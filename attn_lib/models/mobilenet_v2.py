@@ -1,7 +1,6 @@
 """MobileNetV2 (Sandler et al., arXiv 1801.04381) with attention where its authors put it.
 
-Parameter names and initialisation are torchvision's; its checkpoint loads where ``attention`` is
-None.
+Parameter names are torchvision's; its checkpoint loads where ``attention`` is None.
 """
 
 import math
@@ -15,7 +14,7 @@ __all__ = ["PLACEMENTS", "InvertedResidual", "MobileNetV2", "mobilenet_v2"]
 PLACEMENTS = ("depthwise", "projection")
 
 # expansion, channels, blocks, stride of the first of them; Table 2 of the paper
-_STAGES = (
+STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
     (6, 32, 3, 2),
@@ -30,6 +29,12 @@ def _round_channels(channels):
     """Nearest multiple of 8, at least 8, and never more than 10 % below ``channels``."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest + 8 if nearest < 0.9 * channels else nearest
+
+
+def channels_of(width):
+    """Channels of the first layer, of the seven stages and of the last layer."""
+    inner = [_round_channels(base * width) for base in (32, *(row[1] for row in STAGES))]
+    return [*inner, _round_channels(1280 * max(1.0, width))]
 
 
 def _conv_bn_relu(in_channels, out_channels, kernel_size, stride=1, groups=1):
@@ -83,15 +88,16 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """See :func:`mobilenet_v2`."""
 
-    def __init__(self, width, num_classes, attention, placement):
+    def __init__(self, width, num_classes, attention, placement, dropout):
         super().__init__()
-        channels = _round_channels(32 * width)
+        widths = channels_of(width)
+        channels = widths[0]
         features = [_conv_bn_relu(3, channels, 3, stride=2)]
-        for stage, (expansion, base, blocks, stride) in enumerate(_STAGES):
+        for stage, (expansion, _, blocks, stride) in enumerate(STAGES):
             here = attention and (lambda c, stage=stage: attention(c, stage))
             if placement == "depthwise" and expansion == 1:
                 here = None
-            out_channels = _round_channels(base * width)
+            out_channels = widths[1 + stage]
             for i in range(blocks):
                 features.append(
                     InvertedResidual(
@@ -99,25 +105,40 @@ class MobileNetV2(nn.Module):
                     )
                 )
                 channels = out_channels
-        last = _round_channels(1280 * max(1.0, width))
-        features.append(_conv_bn_relu(channels, last, 1))
+        features.append(_conv_bn_relu(channels, widths[-1], 1))
         self.features = nn.Sequential(*features)
-        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(last, num_classes))
-        for name, module in self.named_modules():
-            if "attention" in name.split("."):
-                continue  # what a mechanism initialised inside its own module is left as it is
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
-            elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, 0.0, 0.01)
-                nn.init.zeros_(module.bias)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(widths[-1], num_classes))
 
     def forward(self, x):
         return self.classifier(self.features(x).mean((2, 3)))
 
 
+def initialise(model, mechanisms):
+    """He initialisation of the convolutions (fan-out) and N(0, 0.01) for the last linear layer.
+
+    As torchvision, whose biases are 0. ``mechanisms``: whether also of the convolutions inside a
+    mechanism; otherwise they stay as the mechanism initialised them.
+    """
+    for name, module in model.named_modules():
+        if "attention" in name.split(".") and not mechanisms:
+            continue
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.01)
+            nn.init.zeros_(module.bias)
+
+
 def mobilenet_v2(
-    width=1.0, attention=None, num_classes=1000, *, placement=None, **attention_options
+    width=1.0,
+    attention=None,
+    num_classes=1000,
+    *,
+    placement=None,
+    dropout=0.2,
+    **attention_options,
 ):
     """MobileNetV2, optionally with attention in its inverted residual blocks.
 
@@ -136,6 +157,9 @@ def mobilenet_v2(
         own mechanism, SE and CBAM. ``"projection"``, on the output of each of the 17 blocks
         before the shortcut is added: as the authors of ECA-Net do. The default is
         ``"projection"`` for ``"eca"``, else ``"depthwise"``.
+    dropout : float
+        Probability, in front of the last linear layer: torchvision's 0.2; the authors of ECA-Net
+        have 0.25, those of Coordinate Attention 0.1.
     attention_options
         Options of the layer; a tuple gives one value for each of the seven stages of the paper's
         Table 2, as ``kernel_size=(1, 1, 1, 1, 1, 3, 3)`` for ECA as its authors released it.
@@ -149,10 +173,18 @@ def mobilenet_v2(
     ValueError
         A width that is not positive; an unknown placement, attention or option; the message
         lists the known.
+
+    Notes
+    -----
+    Initialised as torchvision's; with ``"coordinate"`` the mechanism's convolutions are too, as
+    in its authors' network (houqb/CoordAttention, mbv2_ca.py). ECA's kernel stays as PyTorch
+    initialises it, as in its authors' (BangguWu/ECANet, eca_mobilenetv2.py).
     """
     if not (width > 0 and math.isfinite(width)):
         raise ValueError(f"width must be a positive number; got {width!r}")
     default = "projection" if attention == "eca" else "depthwise"
     placement = choose_placement(placement, PLACEMENTS, default)
-    make = attention_factory(attention, attention_options, stages=len(_STAGES))
-    return MobileNetV2(width, num_classes, make, placement)
+    make = attention_factory(attention, attention_options, stages=len(STAGES))
+    model = MobileNetV2(width, num_classes, make, placement, dropout)
+    initialise(model, mechanisms=attention == "coordinate")
+    return model

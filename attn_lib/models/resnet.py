@@ -1,8 +1,10 @@
 """Residual networks (He et al., arXiv 1512.03385) with attention where its authors put it.
 
 The 3x3 convolution of a bottleneck carries the stride, as in torchvision, whose parameter names
-and initialisation these are; torchvision's checkpoints load where ``attention`` is None.
+these are; torchvision's checkpoints load where ``attention`` is None.
 """
+
+from collections import OrderedDict
 
 from torch import nn
 
@@ -11,8 +13,9 @@ from attn_lib.models._hook import attention_factory, choose_placement
 __all__ = ["PLACEMENTS", "BasicBlock", "Bottleneck", "ResNet", "resnet"]
 
 PLACEMENTS = ("standard", "pre", "post", "identity", "conv3x3", "stage")
+VARIANTS = ("torchvision", "caffe")
 
-_DEPTHS = {
+DEPTHS = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
     50: (3, 4, 6, 3),
@@ -101,6 +104,14 @@ class Bottleneck(_Block):
         return self.bn3(self.conv3(y))
 
 
+class CaffeBottleneck(Bottleneck):
+    """As :class:`Bottleneck`, but the first 1x1 convolution carries the stride."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
+
+
 def make_stage(block, blocks, in_channels, width, stride, attention, placement):
     """``blocks`` residual blocks; ``attention`` is a function of the channels, or None."""
     inside = placement if attention is not None and placement != "stage" else None
@@ -118,10 +129,26 @@ def initialise(model):
 
     Only the backbone: what a mechanism initialised inside its own module is left as it is.
     """
-    own = {m for name, m in model.named_modules() if "attention" not in name.split(".")}
-    for module in model.modules():
-        if module in own and isinstance(module, nn.Conv2d):
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d) and "attention" not in name.split("."):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def initialise_as_attention_module(model):
+    """As the networks of CBAM's and BAM's authors (Jongchan/attention-module, model_resnet.py).
+
+    They choose by name. Every bias is 0, and so is the weight of CBAM's spatial batch norm: each
+    spatial gate starts at one half. What is called "conv", inside the mechanism too, gets He's
+    initialisation by fan-out, the last linear layer by fan-in. The convolutions of the shortcuts
+    and the linear layers of the channel gates have other names and keep PyTorch's default.
+    """
+    for name, parameter in model.named_parameters():
+        if name.endswith((".bias", "spatial.bn.weight")):
+            nn.init.zeros_(parameter)
+        elif "conv" in name:
+            nn.init.kaiming_normal_(parameter, mode="fan_out")
+        elif name == "fc.weight":
+            nn.init.kaiming_normal_(parameter)
 
 
 class ResNet(nn.Module):
@@ -147,17 +174,40 @@ class ResNet(nn.Module):
                 self.attention.append(here(channels))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, num_classes)
-        initialise(self)
+
+    def stem(self, x):
+        return self.maxpool(self.relu(self.bn1(self.conv1(x))))
 
     def forward(self, x):
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.stem(x)
         between = iter(self.attention)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = next(between, nn.Identity())(stage(x))
         return self.fc(self.avgpool(x).flatten(1))
 
 
-def resnet(depth, attention=None, num_classes=1000, *, placement=None, **attention_options):
+class CaffeResNet(ResNet):
+    """As :class:`ResNet`, but the first pooling is not padded; see ``variant`` there."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.layer0 = nn.Sequential(OrderedDict(conv1=self.conv1, bn1=self.bn1, relu=self.relu))
+        del self.conv1, self.bn1
+        self.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+
+    def stem(self, x):
+        return self.maxpool(self.layer0(x))
+
+
+def resnet(
+    depth,
+    attention=None,
+    num_classes=1000,
+    *,
+    placement=None,
+    variant="torchvision",
+    **attention_options,
+):
     """ResNet for images of about 224x224, with an attention module at one place of every block.
 
     Parameters
@@ -175,6 +225,12 @@ def resnet(depth, attention=None, num_classes=1000, *, placement=None, **attenti
         bottleneck, its batch norm and ReLU (SE paper, section 6.5, which leaves the side of the
         ReLU open). ``"stage"``: once after each of the stages 1 to 3, as
         ``model.attention[0 … 2]`` (BAM). None: ``"stage"`` for ``"bam"``, else ``"standard"``.
+    variant : str
+        ``"torchvision"``, or ``"caffe"``: the network of the SE authors' released models, of depth
+        50, 101 or 152, whose weights Cadene/pretrained-models.pytorch ported. The first 1x1
+        convolution of a bottleneck carries the stride, and the first pooling covers the edge
+        (``ceil_mode``) where torchvision's is padded. All shapes are the same; so the stem is
+        called ``layer0``, as in that port, lest one variant load the other's weights.
     attention_options
         Options of the layer, such as ``reduction=8``; a tuple gives one value a stage, such as
         ``kernel_size=(3, 5, 5, 7)``.
@@ -186,13 +242,32 @@ def resnet(depth, attention=None, num_classes=1000, *, placement=None, **attenti
     Raises
     ------
     ValueError
-        An unknown depth, placement, attention or option; the message lists the known.
+        An unknown depth, placement, variant, attention or option; the message lists the known.
+
+    Notes
+    -----
+    A network starts as its mechanism's authors start theirs, where they publish it. ``"cbam"`` and
+    ``"bam"``: :func:`attn_lib.models.resnet.initialise_as_attention_module`. ``"eca"`` (its
+    eca_resnet.py) and all others: He's initialisation of the backbone's convolutions, as
+    torchvision; the mechanism's own weights as PyTorch initialises them.
     """
-    if depth not in _DEPTHS:
-        raise ValueError(f"unknown depth {depth!r}; known are {', '.join(map(str, _DEPTHS))}")
+    if depth not in DEPTHS:
+        raise ValueError(f"unknown depth {depth!r}; known are {', '.join(map(str, DEPTHS))}")
     placement = choose_placement(
         placement, PLACEMENTS, "stage" if attention == "bam" else "standard"
     )
+    if variant not in VARIANTS:
+        raise ValueError(f"unknown variant {variant!r}; known are {', '.join(map(repr, VARIANTS))}")
+    if variant == "caffe" and depth < 50:
+        raise ValueError(f"variant 'caffe' needs bottlenecks: depth 50, 101 or 152; got {depth}")
     make = attention_factory(attention, attention_options, stages=4)
-    block = BasicBlock if depth < 50 else Bottleneck
-    return ResNet(block, _DEPTHS[depth], num_classes, make, placement)
+    if variant == "caffe":
+        model = CaffeResNet(CaffeBottleneck, DEPTHS[depth], num_classes, make, placement)
+    else:
+        block = BasicBlock if depth < 50 else Bottleneck
+        model = ResNet(block, DEPTHS[depth], num_classes, make, placement)
+    if attention in ("cbam", "bam"):
+        initialise_as_attention_module(model)
+    else:
+        initialise(model)
+    return model

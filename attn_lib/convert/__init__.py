@@ -1,0 +1,12 @@
+"""Published state dicts under attn_lib's names.
+
+``from_official`` renames the tensors of the authors' own checkpoints, and of timm's, so that
+``load_state_dict`` takes them; the outputs are then the published network's. From a shell, which
+also says what model the weights are for::
+
+    python -m attn_lib.convert checkpoint.pth.tar out.pth --family cbam
+"""
+
+from attn_lib.convert.official import from_official
+
+__all__ = ["from_official"]

@@ -1,0 +1,160 @@
+"""One attention layer: its names, and whether an attn_lib layer has its shapes."""
+
+import inspect
+
+import torch
+
+from attn_lib import layers
+from attn_lib.convert.names import FAMILIES
+
+LAYERS = {
+    "se": layers.SqueezeExcitation,
+    "channel": layers.ChannelAttention,
+    "spatial": layers.SpatialAttention,
+    "cbam": layers.CBAM,
+    "bam": layers.BAM,
+    "eca": layers.EfficientChannelAttention,
+    "coordinate": layers.CoordinateAttention,
+}
+
+
+def insert(named, name, key, tensor):
+    """Add ``name: (key, tensor)``, where key is what the checkpoint calls the tensor."""
+    if name in named:
+        raise ValueError(f"{named[name][0]!r} and {key!r} are both {name!r} in attn_lib")
+    named[name] = (key, tensor)
+
+
+def listed(names, most=5):
+    """The first names, quoted, and how many more there are."""
+    names = [repr(name) for name in names]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def convert_layer(family, group):
+    """Our names, shapes and tensors of one layer; its mechanism; the options that it was made with.
+
+    ``group`` maps the published names inside the layer to (key as given, tensor).
+    """
+
+    def fits(naming):
+        modules = {name.rpartition(".")[0] for name in group}
+        return len(modules & naming[1].keys()), -len(naming[1].keys() - modules)
+
+    mechanism, names = max(FAMILIES[family], key=fits)
+    layer, lost = {}, []
+    for name, (key, tensor) in group.items():
+        module, _, leaf = name.rpartition(".")
+        if module in names:
+            insert(layer, f"{names[module]}.{leaf}", key, tensor)
+        else:
+            lost.append(key)
+    if lost:
+        raise ValueError(
+            f"cannot place {listed(lost)} in a layer of family {family!r}, whose modules are "
+            + " or ".join(listed(known, most=12) for _, known in FAMILIES[family])
+        )
+    if family == "timm":
+        _as_official(mechanism, layer)
+    options = _options(mechanism, layer)
+    with torch.device("meta"):
+        # ECA's one kernel does not tell the number of channels; any will do
+        wanted = LAYERS[mechanism](**({"channels": 1} if mechanism == "eca" else {}) | options)
+    return (
+        fitted(layer, wanted.state_dict(), f"{LAYERS[mechanism].__name__} layer"),
+        mechanism,
+        options,
+    )
+
+
+def _as_official(mechanism, layer):
+    """What timm's layers have in another order, or leave out."""
+    if mechanism == "cbam" and "spatial.conv.weight" in layer:
+        key, weight = layer["spatial.conv.weight"]
+        layer["spatial.conv.weight"] = (key, weight.flip(1))  # mean, maximum -> maximum, mean
+    biased = {
+        "cbam": ("channel.fc1", "channel.fc2"),
+        "coordinate": ("conv1", "conv_h", "conv_w"),
+    }.get(mechanism, ())
+    if not any(f"{module}.bias" in layer for module in biased):
+        for module in biased:
+            if f"{module}.weight" in layer:
+                key, weight = layer[f"{module}.weight"]
+                layer[f"{module}.bias"] = (key, weight.new_zeros(weight.shape[:1]))
+
+
+def _options(mechanism, layer):
+    """Arguments of the attn_lib layer whose tensors have these shapes."""
+
+    def shape(name, dimensions):
+        if name not in layer:
+            raise ValueError(f"the {mechanism!r} layer lacks {name!r} (attn_lib's name)")
+        key, tensor = layer[name]
+        if tensor.dim() < dimensions:
+            raise ValueError(
+                f"{key!r} has shape {tuple(tensor.shape)}; expected {dimensions} dimensions or more"
+            )
+        return key, tensor.shape
+
+    options = {}
+    if mechanism in ("eca", "cbam", "spatial"):
+        name = "spatial.conv.weight" if mechanism == "cbam" else "conv.weight"
+        key, sizes = shape(name, 3)
+        options["kernel_size"] = sizes[-1]
+        if sizes[-1] % 2 == 0:
+            raise ValueError(f"{key!r} has shape {tuple(sizes)}; attn_lib's kernels are odd")
+    if mechanism == "eca":
+        return options
+    if mechanism == "spatial":
+        return options
+    first = {"cbam": "channel.fc1", "bam": "channel.fc1", "coordinate": "conv1"}
+    key, sizes = shape(first.get(mechanism, "fc1") + ".weight", 2)
+    hidden, channels = sizes[:2]
+    least = 8 if mechanism == "coordinate" else 1
+    default = default_of(mechanism, "reduction")
+    for reduction in (default, channels // max(1, hidden), channels):
+        if reduction > 0 and max(least, channels // reduction) == hidden:
+            break
+    else:
+        raise ValueError(
+            f"{key!r} has {hidden} units for C = {channels}; attn_lib's layer has "
+            f"max({least}, C // reduction), which is {hidden} for no reduction"
+        )
+    options |= {"channels": channels, "reduction": reduction}
+    if mechanism == "se":
+        options["bias"] = "fc1.bias" in layer
+    return options
+
+
+def default_of(mechanism, option):
+    """The default of a layer's option."""
+    return inspect.signature(LAYERS[mechanism]).parameters[option].default
+
+
+def fitted(named, wanted, where, optional=()):
+    """``named`` in the shapes of ``wanted``; an error for a name or shape that is not there."""
+    lost = [key for name, (key, _) in named.items() if name not in wanted]
+    if lost:
+        raise ValueError(f"cannot place {listed(lost)} in the {where}")
+    # checkpoints of before PyTorch 0.4.1 do not count batches, and load_state_dict forgives it
+    optional = ("num_batches_tracked", *optional)
+    lacking = [n for n in wanted if n not in named and not n.endswith(optional)]
+    if lacking:
+        among = listed([key for key, _ in named.values()], most=2)
+        raise ValueError(f"the {where} of {among} lacks {listed(lacking)} (attn_lib's names)")
+    result = {}
+    for name, (key, tensor) in named.items():
+        shape = tuple(wanted[name].shape)
+        if _without_ones(tensor.shape) != _without_ones(shape):
+            raise ValueError(
+                f"{key!r} has shape {tuple(tensor.shape)}; the {where} of attn_lib has {shape}"
+            )
+        result[name] = (key, tensor if tensor.shape == shape else tensor.reshape(shape))
+    return result
+
+
+def _without_ones(shape):
+    """(M, N, 1, 1) as (M, N): a 1x1 convolution is a linear map."""
+    shape = tuple(shape)
+    return shape[:2] if all(size == 1 for size in shape[2:]) else shape

@@ -1,0 +1,129 @@
+"""from_official: what was given, taken apart, renamed and put together again."""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from attn_lib.convert.backbone import check_backbone, split, table_of
+from attn_lib.convert.call import layer_call, model_call
+from attn_lib.convert.layer import convert_layer, insert, listed
+from attn_lib.convert.names import FAMILIES
+
+
+def from_official(family, state_dict):
+    """``state_dict`` with attn_lib's names and shapes.
+
+    Parameters
+    ----------
+    family : str
+        Whose names they are:
+
+        * ``"se"``: layers with ``fc1`` and ``fc2``, or ``fc.0`` and ``fc.2``, linear or 1x1
+          convolutions, as in moskomule/senet.pytorch (``models.resnet(depth, "se", bias=False)``
+          and ``models.resnet_cifar``) and Cadene/pretrained-models.pytorch, which has the weights
+          of the authors' Caffe models (``models.resnet(50, "se", variant="caffe")``).
+        * ``"cbam"``, ``"bam"``: Jongchan/attention-module, ``models.resnet(depth, family)``.
+        * ``"eca"``: BangguWu/ECANet, ``models.resnet(depth, "eca", kernel_size=...)`` with the
+          kernel sizes it was trained with, and ``models.mobilenet_v2(attention="eca", ...)``.
+        * ``"coordinate"``: houqb/CoordAttention (formerly Andrew-Qibin/CoordAttention),
+          ``models.mobilenet_v2(width, "coordinate")``.
+        * ``"timm"``: timm's ``SEModule``, ``EcaModule``, ``CbamModule`` and ``CoordAttn``; its
+          ``resnet18`` … ``resnet152`` with any of them or without, its ``legacy_seresnet50`` …
+          ``152`` (``variant="caffe"``) and its ``mobilenetv2_*``. timm rounds SE's bottleneck to
+          multiples of 8, so ``seresnet18`` fits
+          ``models.resnet(18, "se", reduction=(8, 16, 16, 16))``.
+    state_dict : dict of str to torch.Tensor
+        Of one attention layer or of a whole model. A ``module.`` before every name
+        (DataParallel) is removed, and so is ``_orig_mod.`` (torch.compile). A checkpoint that
+        holds one state dict beside other things, such as ``{"epoch": ..., "state_dict": ...}``,
+        stands for that state dict.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        What ``load_state_dict`` of the layer or model takes. A tensor that is as attn_lib wants
+        it is the given one and not a copy. Two things are computed, both for ``"timm"``: its CBAM
+        convolves the mean before the maximum and attn_lib the other way round, so the kernel's
+        two planes are exchanged; and where all of a layer's biases are left out (its default in
+        CBAM and Coordinate Attention), they are zeros here.
+
+    Raises
+    ------
+    ValueError
+        An unknown family; a name that has no place, a shape that no attn_lib layer or backbone
+        has, an incomplete layer, several state dicts in one checkpoint. The message says which.
+    TypeError
+        ``state_dict`` is not a dictionary, or a value in it is not a tensor.
+
+    Notes
+    -----
+    Names and shapes do not say everything. timm's ``resnetblur50`` (blurred strides), its
+    circular ECA (``"ceca"``) and its one-pool CBAM channel gates share those of networks that
+    attn_lib has, and compute something else; ``dilation`` and ``combine`` of BAM are not in its
+    state dict either.
+    """
+    result, _ = convert(family, weights_in(state_dict))
+    return result
+
+
+def convert(family, weights):
+    """The converted dict, and the call whose module takes it."""
+    if family not in FAMILIES:
+        known = ", ".join(map(repr, FAMILIES))
+        raise ValueError(f"unknown family {family!r}; known are {known}")
+    named = {}  # name without wrappers: (key as given, tensor)
+    for key, tensor in weights.items():
+        insert(named, re.sub(r"^((module|_orig_mod)\.)+", "", key), key, tensor)
+    table = table_of(named)
+    if table is None:
+        result, mechanism, options = convert_layer(family, named)
+        return {name: t for name, (_, t) in result.items()}, layer_call(mechanism, options)
+
+    result, groups = split(named, table)
+    function, keywords = check_backbone(result)
+    found = {}  # place: (mechanism, options)
+    for place, group in groups.items():
+        layer, *found[place] = convert_layer(family, group)
+        for name, (key, tensor) in layer.items():
+            insert(result, f"{place}.{name}", key, tensor)
+    return {name: t for name, (_, t) in result.items()}, model_call(function, keywords, found)
+
+
+def weights_in(checkpoint):
+    """The state dict in ``checkpoint``: itself, or its only entry that is one."""
+    if isinstance(checkpoint, nn.Module):
+        raise TypeError(
+            f"expected a state dict, got the module {type(checkpoint).__name__}; "
+            "pass module.state_dict()"
+        )
+    if not isinstance(checkpoint, Mapping):
+        raise TypeError(
+            f"expected a dictionary of names and tensors; got {type(checkpoint).__name__}"
+        )
+    if _is_state_dict(checkpoint):
+        return checkpoint
+    inside = [key for key, value in checkpoint.items() if _is_state_dict(value)]
+    if len(inside) == 1:
+        return checkpoint[inside[0]]
+    if inside:
+        raise ValueError(
+            f"the checkpoint holds several state dicts, {listed(inside)}; pass the one you want, "
+            f"as checkpoint[{inside[0]!r}]"
+        )
+    for key, value in checkpoint.items():
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(
+                f"expected tensors; {key!r} is of type {type(value).__name__}, and no entry is a "
+                "state dict"
+            )
+    raise ValueError("the state dict is empty")
+
+
+def _is_state_dict(value):
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(k, str) and isinstance(t, torch.Tensor) for k, t in value.items())
+    )
