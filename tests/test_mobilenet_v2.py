@@ -1,4 +1,4 @@
-"""MobileNetV2: torchvision's names and count, the papers' counts, and where attention sits."""
+"""MobileNetV2: the papers' counts, where attention sits, and how it starts."""
 
 import pytest
 import torch
@@ -22,36 +22,6 @@ def multiply_adds(model):
     with FlopCounterMode(display=False) as counter:
         model(torch.empty(1, 3, 224, 224, device="meta"))
     return counter.get_total_flops() // 2
-
-
-def torchvision_names():
-    """The keys of torchvision's state dict, from its structure."""
-
-    def norm(name):
-        statistics = ("running_mean", "running_var", "num_batches_tracked")
-        return [f"{name}.{key}" for key in ("weight", "bias", *statistics)]
-
-    def conv_norm(name):
-        return [f"{name}.0.weight", *norm(f"{name}.1")]
-
-    names = conv_norm("features.0")
-    for block in range(1, 18):
-        at = f"features.{block}.conv"
-        units = 1 if block == 1 else 2  # the first block does not expand
-        for i in range(units):
-            names += conv_norm(f"{at}.{i}")
-        names += [f"{at}.{units}.weight", *norm(f"{at}.{units + 1}")]
-    return [*names, *conv_norm("features.18"), "classifier.1.weight", "classifier.1.bias"]
-
-
-def test_names_and_count_are_torchvisions():
-    model = meta_model()
-    assert list(model.state_dict()) == torchvision_names()
-    assert parameters(model) == 3_504_872  # torchvision.models.MobileNet_V2_Weights
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    assert shapes["features.2.conv.1.0.weight"] == (96, 1, 3, 3)
-    assert shapes["features.17.conv.2.weight"] == (320, 960, 1, 1)
-    assert shapes["classifier.1.weight"] == (1000, 1280)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +77,28 @@ def test_where_attention_sits(attention, placement, blocks):
     inside = placement == "depthwise" or (placement is None and attention != "eca")
     gate = next(iter(gates["features.9.attention"].values()))
     assert gate.shape[1] == (expanded if inside else out)
+
+
+def test_coordinate_attention_starts_as_its_authors_network_does():
+    """By hand from mbv2_ca.py: every convolution, the mechanism's too, N(0, 2 / fan-out)."""
+    torch.manual_seed(0)
+    layer = mobilenet_v2(1.0, "coordinate").features[16].attention  # 960 channels, 30 inside
+    assert not any(p.any() for name, p in layer.named_parameters() if name.endswith("bias"))
+    assert layer.conv1.weight.std().item() == pytest.approx((2 / 30) ** 0.5, rel=0.02)
+    for conv in (layer.conv_h, layer.conv_w):
+        assert conv.weight.std().item() == pytest.approx((2 / 960) ** 0.5, rel=0.02)
+
+
+def test_other_mechanisms_keep_their_own_initialisation():
+    torch.manual_seed(0)
+    layer = mobilenet_v2(1.0, "se", reduction=24).features[16].attention
+    assert layer.fc1.weight.std().item() == pytest.approx((3 * 960) ** -0.5, rel=0.02)
+    assert layer.fc1.bias.any()
+
+
+def test_dropout():
+    assert mobilenet_v2(0.25).classifier[0].p == 0.2
+    assert mobilenet_v2(0.25, dropout=0.1).classifier[0].p == 0.1
 
 
 class Zero(nn.Module):
