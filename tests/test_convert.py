@@ -486,6 +486,8 @@ def test_command_says_what_is_wrong_with_a_file(tmp_path):
             main([str(path), str(tmp_path / "out.pth"), "--family", "se"])
         assert caught.value.code  # a message, so the exit code is 1
 
+    with pytest.raises(SystemExit, match="there is no directory .*nowhere"):
+        main([str(saved(tmp_path, SE)), str(tmp_path / "nowhere" / "out.pth"), "--family", "se"])
     fails("none.pth", "No such file.*none.pth")
     fails("text.pth", "text.pth", b"not a checkpoint")
     fails("empty.pth", "empty.pth is not a checkpoint", b"")

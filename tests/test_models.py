@@ -170,12 +170,23 @@ def test_copies_and_pickles_compute_the_same(name):
 
 
 @pytest.mark.parametrize("name", ["se", "cbam", "bam", "eca", "coordinate"])
-def test_a_training_step_on_the_meta_device(name):
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda name: models.resnet_cifar(8, attention=name),
+        lambda name: models.resnet(18, name),
+        lambda name: models.mobilenet_v2(0.5, name),
+        lambda name: models.googlenet(name),
+    ],
+    ids=["resnet_cifar", "resnet", "mobilenet_v2", "googlenet"],
+)
+def test_a_training_step_reaches_every_parameter(make, name):
+    """On the meta device; DistributedDataParallel stops at a parameter without a gradient."""
     with torch.device("meta"):
-        model = models.resnet_cifar(8, attention=name)
-        loss = model(torch.empty(4, 3, 32, 32)).sum()
+        model = make(name)
+        loss = model(torch.empty(4, 3, 64, 64)).sum()
     loss.backward()
-    assert all(p.grad.device.type == "meta" for p in model.parameters())
+    assert all(p.grad is not None and p.grad.device.type == "meta" for p in model.parameters())
 
 
 def test_resnet_cifar_shapes():

@@ -26,6 +26,8 @@ def main(arguments=None):
     parser.add_argument("--force", action="store_true", help="replace OUT where it exists")
     given = parser.parse_args(arguments)
     try:
+        if not given.output.parent.is_dir():
+            raise ValueError(f"there is no directory {given.output.parent}")
         if given.output.exists() and not given.force:
             raise ValueError(f"{given.output} exists; --force replaces it")
         checkpoint = _read(given.input)
@@ -35,7 +37,7 @@ def main(arguments=None):
             checkpoint = checkpoint[given.entry]
         result, call = convert(given.family, weights_in(checkpoint))
         _write(result, given.output)
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:  # what the user can mend: no traceback
         raise SystemExit(f"error: {error}") from None
     print(f"{given.output}: {len(result)} tensors, for attn_lib.{call}")
 

@@ -27,12 +27,12 @@ def from_official(family, state_dict):
         * ``"cbam"``, ``"bam"``: Jongchan/attention-module, ``models.resnet(depth, family)``.
         * ``"eca"``: BangguWu/ECANet, ``models.resnet(depth, "eca", kernel_size=...)`` with the
           kernel sizes it was trained with, and ``models.mobilenet_v2(attention="eca", ...)``.
-        * ``"coordinate"``: houqb/CoordAttention (formerly Andrew-Qibin/CoordAttention),
+        * ``"coordinate"``: houqb/CoordAttention (also known as Andrew-Qibin/CoordAttention),
           ``models.mobilenet_v2(width, "coordinate")``.
         * ``"timm"``: timm's ``SEModule``, ``EcaModule``, ``CbamModule`` and ``CoordAttn``; its
-          ``resnet18`` … ``resnet152`` with any of them or without, its ``legacy_seresnet50`` …
-          ``152`` (``variant="caffe"``) and its ``mobilenetv2_*``. timm rounds SE's bottleneck to
-          multiples of 8, so ``seresnet18`` fits
+          ``resnet18`` … ``resnet152`` with one of them as ``attn_layer`` or without, its
+          ``legacy_seresnet50`` … ``152`` (``variant="caffe"``) and its ``mobilenetv2_*``. timm
+          rounds SE's bottleneck to multiples of 8, so ``seresnet18`` fits
           ``models.resnet(18, "se", reduction=(8, 16, 16, 16))``.
     state_dict : dict of str to torch.Tensor
         Of one attention layer or of a whole model. A ``module.`` before every name
@@ -59,10 +59,11 @@ def from_official(family, state_dict):
 
     Notes
     -----
-    Names and shapes do not say everything. timm's ``resnetblur50`` (blurred strides), its
-    circular ECA (``"ceca"``) and its one-pool CBAM channel gates share those of networks that
-    attn_lib has, and compute something else; ``dilation`` and ``combine`` of BAM are not in its
-    state dict either.
+    Names and shapes do not say everything. Some published modules share theirs with one of attn_lib
+    and compute something else, and no conversion can tell: timm's ``resnetblur50`` (blurred
+    strides), its circular ECA, its layers with another gate function or a skip; the official CBAM
+    with other ``pool_types``. Of BAM, the dilation and how the branches meet are not in the state
+    dict.
     """
     result, _ = convert(family, weights_in(state_dict))
     return result

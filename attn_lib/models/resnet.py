@@ -10,7 +10,15 @@ from torch import nn
 
 from attn_lib.models._hook import attention_factory, choose_placement
 
-__all__ = ["PLACEMENTS", "BasicBlock", "Bottleneck", "ResNet", "resnet"]
+__all__ = [
+    "PLACEMENTS",
+    "VARIANTS",
+    "BasicBlock",
+    "Bottleneck",
+    "ResNet",
+    "initialise_as_attention_module",
+    "resnet",
+]
 
 PLACEMENTS = ("standard", "pre", "post", "identity", "conv3x3", "stage")
 VARIANTS = ("torchvision", "caffe")
