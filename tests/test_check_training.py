@@ -63,8 +63,7 @@ def compare(a, b):
 
 def power(effect, n):
     critical = stats.t.ppf(0.975, n - 1)
-    centre = effect * n**0.5
-    return stats.nct.sf(critical, n - 1, centre) + stats.nct.cdf(-critical, n - 1, centre)
+    return stats.ncf.sf(critical**2, 1, n - 1, n * effect**2)
 
 
 def seeds_needed(difference, deviation):

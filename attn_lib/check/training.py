@@ -328,17 +328,18 @@ def seeds_needed(attempt):
         )
 
 
-def _pairs(effect, power=0.8, level=0.05):
+def _pairs(effect, wanted=0.8, level=0.05):
+    """Smallest n at which t squared, noncentral F, passes the critical value often enough."""
     from scipy import stats
 
-    n = 2
-    while True:
+    def power(n):
         critical = stats.t.ppf(1 - level / 2, n - 1)
-        centre = effect * n**0.5
-        reached = stats.nct.sf(critical, n - 1, centre) + stats.nct.cdf(-critical, n - 1, centre)
-        if reached >= power:
-            return n
+        return stats.ncf.sf(critical**2, 1, n - 1, n * effect**2)
+
+    n = 2
+    while power(n) < wanted:
         n += 1
+    return n
 
 
 @exercise
