@@ -171,9 +171,14 @@ def image_folder(path, *, size=64, test_share=0.2, dtype=torch.float32, seed=0):
         if not 0 < test_share < 1:
             raise ValueError(f"test_share must be between 0 and 1; got {test_share}")
         train, test = _divide(_classes(root), test_share, seed)
-    x_train, y_train = _load(train, size, dtype)
-    x_test, y_test = _load(test, size, dtype)
-    return Split(x_train, y_train, x_test, y_test), tuple(train)
+    files, labels = [], []
+    for part in (train, test):
+        for label, name in enumerate(train):
+            files += part[name]
+            labels += [label] * len(part[name])
+    x, y = _read_images(files, size).to(dtype).div_(255), torch.tensor(labels)
+    n = sum(map(len, train.values()))
+    return Split(x[:n], y[:n], x[n:], y[n:]), tuple(train)
 
 
 def _visible(folder):
@@ -210,14 +215,14 @@ def _divide(classes, test_share, seed):
     return train, test
 
 
-def _load(classes, size, dtype):
+def _read_images(files, size):
+    """(N, 3, size, size) bytes."""
     from PIL import Image, ImageOps
     from tqdm import tqdm
 
-    files = [(file, label) for label, name in enumerate(classes) for file in classes[name]]
     images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
     broken = []
-    for i, (file, _) in enumerate(tqdm(files, desc="images", leave=False)):
+    for i, file in enumerate(tqdm(files, desc="images", leave=False)):
         try:
             with Image.open(file) as image:
                 image = ImageOps.exif_transpose(image).convert("RGB")
@@ -232,5 +237,4 @@ def _load(classes, size, dtype):
             f"{len(broken)} of {len(files)} files cannot be read as images; mend them or take them "
             f"out of the folder:\n  {shown}{more}"
         )
-    labels = torch.tensor([label for _, label in files])
-    return images.to(dtype).div_(255), labels
+    return images

@@ -18,9 +18,10 @@ class Record:
 
     ``checkpoint.pt`` holds everything that the next epoch depends on: weights, their moving
     average, optimizer, schedule, loss scale, the state of the random generators, and the history.
-    ``log.json`` and ``log.csv`` hold settings and history, a row an epoch; TensorBoard's event
-    file stands beside them where TensorBoard is installed. Each file is written under another
-    name and then moved, so that a process that is killed at any moment leaves the old file whole.
+    ``log.json`` holds settings and history, ``log.csv`` the history's numbers, a row an epoch;
+    TensorBoard's event file stands beside them where TensorBoard is installed. Each file is written
+    under another name and then moved, so that a process that is killed at any moment leaves the old
+    file whole.
 
     Parameters
     ----------
@@ -94,11 +95,13 @@ class Record:
         with replacing(self._path("log.json"), "w") as file:
             json.dump({"settings": self.settings, "history": history}, file, indent=1)
         with replacing(self._path("log.csv"), "w", newline="") as file:
-            columns = list(dict.fromkeys(name for row in history for name in row))
-            rows = csv.DictWriter(file, columns)
+            numbers = [_numbers(row) for row in history]
+            rows = csv.DictWriter(
+                file, list(dict.fromkeys(name for row in numbers for name in row))
+            )
             rows.writeheader()
-            rows.writerows(history)
-        self._to_board(history[-1])
+            rows.writerows(numbers)
+        self._to_board(_numbers(history[-1]))
 
     def __enter__(self):
         return self
@@ -122,6 +125,11 @@ class Record:
             if name != "epoch":
                 self._board.add_scalar(name, value, row["epoch"])
         self._board.flush()
+
+
+def _numbers(row):
+    """The entries of a row that a table and a curve can show."""
+    return {name: value for name, value in row.items() if isinstance(value, (int, float))}
 
 
 @contextmanager
