@@ -91,7 +91,8 @@ MOBILENET_V2 = [
     (r"(features\.\d+\.([01]|conv\.[01]\.[01]|conv\.[123])|classifier\.1)", r"\1"),
 ]
 MOBILENET_V2_FLAT = [  # a block is one Sequential; index 6 is attention
-    (r"(features\.0\.[01]|classifier\.1)", r"\1"),
+    (r"(features\.0\.[01])", r"\1"),
+    (r"classifier(\.1)?", "classifier.1"),  # a Sequential, or the linear layer itself
     (r"features\.1\.conv\.([01])", r"features.1.conv.0.\1"),
     (r"features\.1\.conv\.3", "features.1.conv.1"),
     (r"features\.1\.conv\.4", "features.1.conv.2"),

@@ -255,9 +255,10 @@ def resnet(
     Notes
     -----
     A network starts as its mechanism's authors start theirs, where they publish it. ``"cbam"`` and
-    ``"bam"``: :func:`attn_lib.models.resnet.initialise_as_attention_module`. ``"eca"`` (its
-    eca_resnet.py) and all others: He's initialisation of the backbone's convolutions, as
-    torchvision; the mechanism's own weights as PyTorch initialises them.
+    ``"bam"`` (Jongchan/attention-module, model_resnet.py): all biases 0, as is the weight of CBAM's
+    spatial batch norm, so that each spatial gate starts at one half; what is called "conv" by He's
+    rule. ``"eca"`` (its eca_resnet.py) and all others: He's initialisation of the backbone's
+    convolutions, as torchvision; the mechanism's own weights as PyTorch initialises them.
     """
     if depth not in DEPTHS:
         raise ValueError(f"unknown depth {depth!r}; known are {', '.join(map(str, DEPTHS))}")
