@@ -255,7 +255,7 @@ def _amp_dtype(precision, device):
 def _test(model, data, batch_size):
     """Test accuracy, each process testing its share."""
     x, y = distributed.share(data.x_test), distributed.share(data.y_test)
-    hits = evaluate(model, x, y, max(batch_size, 512)) * len(x)
+    hits = evaluate(model, x, y, batch_size) * len(x)
     hits = distributed.total(x.new_tensor(hits, dtype=torch.float64))
     return hits.item() / len(data.x_test)
 

@@ -15,7 +15,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @torch.no_grad()
-def recorded(model, x, batch_size=500):
+def recorded(model, x, batch_size=100):
     """Yield, batch by batch, the slice of the images and their gates."""
     model.eval()
     for start in range(0, len(x), batch_size):
@@ -100,7 +100,7 @@ def clamped_accuracy(model, x_train, x, y):
     result = {}
     for module in means:
         with clamp_gates(model, {module: means[module]}):
-            result[module] = train.evaluate(model, x, y)
+            result[module] = train.evaluate(model, x, y, batch_size=100)
     with clamp_gates(model, means):
-        result["all"] = train.evaluate(model, x, y)
+        result["all"] = train.evaluate(model, x, y, batch_size=100)
     return result

@@ -1,0 +1,124 @@
+"""The experiment on CIFAR-10: its script on a few images, and what it has left in results/."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from attn_lib import data
+from experiments.cifar10 import gates, grid
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """The experiment in another folder, with few images, one epoch and one seed."""
+    x = torch.rand(160, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(160) % 10
+    split = data.Split(x[:100], y[:100], x[100:], y[100:])
+    for name, value in {
+        "RESULTS": tmp_path,
+        "RUNS": tmp_path / "runs.jsonl",
+        "WORK": tmp_path / "work",
+        "SEEDS": range(1),
+        "EPOCHS": 1,
+        "load": lambda root: (split, "noise"),
+    }.items():
+        monkeypatch.setattr(grid, name, value)
+    threads = torch.get_num_threads()
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+def test_the_grid_runs_once(small):
+    grid.work(None)
+    lines = grid.finished()
+    assert [line["variant"] for line in lines] == list(grid.VARIANTS)
+    assert all(line["data"] == "noise" and len(line["history"]) == 1 for line in lines)
+    content = grid.RUNS.read_text()
+    grid.work(None)
+    assert grid.RUNS.read_text() == content
+    for name in grid.VARIANTS:
+        state = torch.load(small / "checkpoints" / f"{name}.pt", weights_only=True)
+        grid.build(name).load_state_dict(state)
+        assert (small / "gates" / f"{name}-1-0.npz").exists() == (name != "none")
+
+
+def test_the_best_checkpoint_is_kept(small):
+    (small / "checkpoints").mkdir()
+    path = small / "checkpoints" / "se.pt"
+    sums = []
+    for seed, accuracy in ((0, 0.5), (1, 0.4), (2, 0.6)):
+        torch.manual_seed(seed)
+        line = {"variant": "se", "seed": seed, "epochs": 1, "test_accuracy": accuracy}
+        grid.keep_best(grid.build("se"), line)
+        with open(grid.RUNS, "a") as file:
+            file.write(json.dumps(line) + "\n")
+        sums.append(torch.load(path, weights_only=True)["conv1.weight"].sum().item())
+    assert sums[0] == sums[1] != sums[2]
+
+
+def test_class_statistics_are_means_and_deviations():
+    torch.manual_seed(0)
+    for name in ("cbam", "bam", "coordinate"):
+        model = grid.build(name).eval()
+        x, y = torch.rand(40, 3, 32, 32), torch.arange(40) % 10
+        arrays = gates.by_class(model, x, y)
+        ((_, made),) = gates.recorded(model, x)
+        for module, recorded in made.items():
+            for key, gate in gates._reduced(recorded):
+                for k in (0, 7):
+                    of_class = gate[y == k].double().numpy()
+                    mean, std = (arrays[f"{module}/{key}/{which}"][k] for which in ("mean", "std"))
+                    np.testing.assert_allclose(mean, of_class.mean(0), rtol=2e-3)
+                    np.testing.assert_allclose(std, of_class.std(0), rtol=0.01, atol=1e-4)
+
+
+def test_spread_and_clamping():
+    torch.manual_seed(0)
+    model = grid.build("se").eval()
+    for module in model.modules():  # gates that do not depend on the image
+        if hasattr(module, "fc2"):
+            torch.nn.init.zeros_(module.fc2.weight)
+            torch.nn.init.constant_(module.fc2.bias, 1.0)
+    x, y = torch.rand(30, 3, 32, 32), torch.arange(30) % 10
+    for found in gates.spread(model, x).values():
+        assert found["channel"]["over_images"] == 0
+        np.testing.assert_allclose(found["channel"]["quantiles"], 1 / (1 + np.exp(-1)), atol=1e-4)
+    clamped = gates.clamped_accuracy(model, x[:10], x, y)
+    assert len(clamped) == 7 and len(set(clamped.values())) == 1
+
+
+# What is committed.
+
+
+def lines():
+    path = grid.HERE / "results" / "runs.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_results_are_of_this_grid():
+    names = [grid.run_name(line) for line in lines()]
+    assert names and len(set(names)) == len(names)
+    assert set(names) <= {grid.run_name(run) for run in grid.grid()}
+    for line in lines():
+        assert line["recipe"] == {**grid.RECIPE, "augment": grid.AUGMENT}
+        model = grid.build(line["variant"])
+        assert line["parameters"] == sum(p.numel() for p in model.parameters())
+        assert line["multiply_adds"] == grid.multiply_adds(model)
+        history = line["history"]
+        assert [row["epoch"] for row in history] == list(range(1, line["epochs"] + 1))
+        assert line["test_accuracy"] == history[-1]["test_accuracy"]
+        assert line["data"] and line["machine"]["processor"] and line["versions"]["torch"]
+        if line["variant"] != "none":
+            assert len(line["clamped"]) == len(history[0]["gates"]) + 1
+            assert (grid.HERE / "results" / "gates" / f"{grid.run_name(line)}.npz").exists()
+
+
+def test_committed_checkpoints():
+    variants = {line["variant"] for line in lines()}
+    paths = {path.stem: path for path in (grid.HERE / "results" / "checkpoints").glob("*.pt")}
+    assert paths.keys() == variants
+    for name, path in paths.items():
+        assert path.stat().st_size < 2_000_000
+        grid.build(name).load_state_dict(torch.load(path, weights_only=True))
