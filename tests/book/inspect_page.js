@@ -26,6 +26,13 @@ async () => {
       if (!mathml) say("equation without MathML for screen readers", tag(box));
       else if (/\\[A-Za-z]/.test(mathml.textContent)) say("unknown TeX command", mathml.textContent);
     }
+    const room = equation.parentElement.clientWidth;
+    if (
+      equation.tagName === "SPAN" && equation.clientWidth < 0.9 * room &&
+      equation.scrollWidth > equation.clientWidth &&
+      getComputedStyle(equation).overflowX === "auto" &&
+      getComputedStyle(equation).scrollbarWidth !== "none"
+    ) say("a scroll bar under a formula that has room", equation.textContent);
     if (equation.querySelector(".eqno") && equation.querySelector("mlabeledtr"))
       say("equation with two numbers (write align*, not align)", equation.textContent);
   }

@@ -79,6 +79,7 @@ BROKEN = """<!doctype html><html><body><article class="bd-article">
 <div class="math">\\[ x^ \\]</div>
 <div class="math">\\[ \\nosuchcommand x \\]</div>
 <div class="math">x without delimiters</div>
+<p>A <span class="math" style="display: inline-flex; overflow: auto hidden">\\(b\\)</span> here.</p>
 <div class="math"><span class="eqno">(1)</span>\\begin{align}x \\tag{A-1}\\end{align}</div>
 <p>An equation outside: \\frac{1}{2} and $a_b$</p>
 <p>.. py:module:: attn_lib</p>
@@ -100,6 +101,7 @@ def test_a_broken_page_is_refused(contexts, tmp_path):
         "unknown TeX command",
         "equation not rendered: x without",
         "equation with two numbers",
+        "a scroll bar under a formula that has room",
         "raw markup: .. py:module::",
         "raw TeX: An equation outside",
         "page scrolls sideways",
