@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from attn_lib import data
+from attn_lib.cost import model_cost
 from experiments.cifar10 import gates, grid
 
 
@@ -22,6 +23,7 @@ def small(tmp_path, monkeypatch):
         "WORK": tmp_path / "work",
         "SEEDS": range(1),
         "EPOCHS": 1,
+        "LONGER": 2,
         "load": lambda root: (split, "noise"),
     }.items():
         monkeypatch.setattr(grid, name, value)
@@ -33,8 +35,9 @@ def small(tmp_path, monkeypatch):
 def test_the_grid_runs_once(small):
     grid.work(None)
     lines = grid.finished()
-    assert [line["variant"] for line in lines] == list(grid.VARIANTS)
-    assert all(line["data"] == "noise" and len(line["history"]) == 1 for line in lines)
+    assert [line["variant"] for line in lines] == [*grid.VARIANTS, "none"]
+    assert [len(line["history"]) for line in lines] == [1] * len(grid.VARIANTS) + [2]
+    assert all(line["data"] == "noise" for line in lines)
     content = grid.RUNS.read_text()
     grid.work(None)
     assert grid.RUNS.read_text() == content
@@ -105,7 +108,7 @@ def test_results_are_of_this_grid():
         assert line["recipe"] == {**grid.RECIPE, "augment": grid.AUGMENT}
         model = grid.build(line["variant"])
         assert line["parameters"] == sum(p.numel() for p in model.parameters())
-        assert line["multiply_adds"] == grid.multiply_adds(model)
+        assert line["multiply_adds"] == model_cost(model, (1, 3, 32, 32)).total.multiply_adds
         history = line["history"]
         assert [row["epoch"] for row in history] == list(range(1, line["epochs"] + 1))
         assert line["test_accuracy"] == history[-1]["test_accuracy"]

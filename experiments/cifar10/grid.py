@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from attn_lib import data, models, train
+from attn_lib.cost import model_cost
 from attn_lib.train.record import replacing
 from experiments.cifar10 import gates
 
@@ -34,6 +34,8 @@ WORK = HERE / "work"
 
 SEEDS = range(5)
 EPOCHS = 5
+# Attention takes time: what the network without it does with about as much (results/speed.json).
+LONGER = 7
 # Reductions are scaled to stages of 16, 32 and 64 channels, where the papers' 16 would leave a
 # bottleneck of one unit.
 VARIANTS = {
@@ -67,7 +69,8 @@ AUGMENT = {"crop": 4, "flip": True, "cutout": 0}
 
 def grid():
     """Every run, seed by seed, so that a grid cut short holds whole pairs."""
-    return [{"variant": name, "seed": s, "epochs": EPOCHS} for s in SEEDS for name in VARIANTS]
+    runs = [{"variant": name, "seed": s, "epochs": EPOCHS} for s in SEEDS for name in VARIANTS]
+    return runs + [{"variant": "none", "seed": s, "epochs": LONGER} for s in SEEDS]
 
 
 def run_name(run):
@@ -100,13 +103,6 @@ def machine():
     return {"processor": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
 
 
-def multiply_adds(model):
-    """Multiply-adds of one image, as PyTorch's counter counts them."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(torch.zeros(1, 3, 32, 32))
-    return counter.get_total_flops() // 2
-
-
 def measure(run, split, provenance):
     """Train one run; the model, and the line that is kept of the run."""
     train.seed_everything(run["seed"])
@@ -133,7 +129,7 @@ def measure(run, split, provenance):
         "model": {"name": "resnet_cifar", **MODEL, **VARIANTS[run["variant"]]},
         "recipe": {**RECIPE, "augment": AUGMENT},
         "parameters": sum(p.numel() for p in model.parameters()),
-        "multiply_adds": multiply_adds(model),
+        "multiply_adds": model_cost(model, (1, 3, 32, 32)).total.multiply_adds,
         "test_accuracy": history[-1]["test_accuracy"],
         "seconds": sum(row["seconds"] for row in history),
         "data": provenance,
