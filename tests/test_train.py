@@ -330,7 +330,9 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert 1 <= len(losses(killed)) < 12
+    # The log may be an epoch behind: it is written after the checkpoint.
+    saved = torch.load(killed / "checkpoint.pt", weights_only=True)
+    assert 1 <= len(saved["history"]) < 12
     assert run([*arguments, "--out", killed]).returncode == 0
     assert losses(killed) == losses(whole)
     one, two = (torch.load(f / "model.pt", weights_only=True) for f in (whole, killed))
