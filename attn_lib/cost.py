@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from attn_lib import layers
 from attn_lib.layers._base import Attention
 
-__all__ = ["Cost", "LayerCost", "ModelCost", "layer_cost", "model_cost"]
+__all__ = ["Cost", "LayerCost", "ModelCost", "layer_cost", "model_cost", "saved_bytes"]
 
 
 class LayerCost(NamedTuple):
@@ -330,3 +330,28 @@ def _outermost_attention(module, name=""):
 def _mv_flops(matrix, vector, *, out_shape=None, **kwargs):
     """ECA's windows times its kernel, an operation that PyTorch's counter leaves out."""
     return 2 * matrix[0] * matrix[1]
+
+
+def saved_bytes(module, x):
+    """Bytes that autograd keeps of one forward pass of a module for its backward pass.
+
+    Counted as they are put aside, each storage once, without parameters and buffers, which stay in
+    memory anyway.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In the mode (training or evaluation) in which it will run.
+    x : torch.Tensor
+        Its input, on any device; on ``"meta"``, with the module there too, nothing is computed.
+    """
+    own = {t.untyped_storage()._cdata for t in [*module.parameters(), *module.buffers()]}
+    kept = {}
+
+    def put_aside(tensor):
+        kept[tensor.untyped_storage()._cdata] = tensor  # alive, so that no address is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(put_aside, lambda tensor: tensor):
+        module(x)
+    return sum(t.untyped_storage().nbytes() for key, t in kept.items() if key not in own)

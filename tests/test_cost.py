@@ -1,7 +1,5 @@
 """The formulas of the costs are what is counted, in every mode, dtype and shape."""
 
-import itertools
-
 import pytest
 import torch
 from torch import nn
@@ -9,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from attn_lib import layers, models
-from attn_lib.cost import Cost, layer_cost, model_cost
+from attn_lib.cost import Cost, layer_cost, model_cost, saved_bytes
 
 LAYERS = {
     "se": lambda: layers.SqueezeExcitation(32),
@@ -30,23 +28,20 @@ SHAPES = [(2, 32, 7, 5), (3, 32, 1, 4), (2, 32, 6, 1), (5, 32, 12, 12)]
 each_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 
 
-def saved_bytes(module, x):
-    """What autograd keeps, each storage once, without the module's own parameters and buffers."""
-    own = {
-        tensor.untyped_storage().data_ptr()
-        for tensor in itertools.chain(module.parameters(), module.buffers())
-    }
-    kept = {}
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_saved_bytes_of_known_operations(device):
+    x = torch.zeros(4, 6, device=device, requires_grad=True)
+    assert saved_bytes(nn.Sigmoid(), x) == 4 * 6 * 4  # its output
+    assert saved_bytes(nn.Linear(6, 3, device=device), x) == 4 * 6 * 4  # input, not the weight
+    assert saved_bytes(nn.Sequential(nn.Sigmoid(), nn.Sigmoid()), x) == 2 * 4 * 6 * 4
 
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = (storage.nbytes(), tensor)  # alive: addresses stay unique
-        return tensor
+    class Square(nn.Module):
+        def forward(self, x):
+            return x[:2] * x.T[:, :2].T  # two views of one tensor: it is kept once
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        module(x)
-    return sum(size for size, _ in kept.values())
+    assert saved_bytes(Square(), x) == 4 * 6 * 4
+    with torch.no_grad():
+        assert saved_bytes(nn.Sigmoid(), x) == 0
 
 
 @each_layer

@@ -84,12 +84,21 @@ def build(variant):
 
 
 def load(root):
-    """CIFAR-10 standardised, and a sentence that says which files it was read from."""
+    """CIFAR-10, and a sentence that says which files it was read from."""
     split = data.cifar10(root=root)
     # The official files are shuffled; the re-encoding deals the classes out in turn.
     in_turn = torch.equal(split.y_test, torch.arange(len(split.y_test)) % 10)
     provenance = "CIFAR-10, JPEG re-encoding" if in_turn else "CIFAR-10, official binary archive"
-    return split.standardised().to(memory_format=torch.channels_last), provenance
+    return split, provenance
+
+
+def keep_scale(split, provenance):
+    """Write down what the networks' input was standardised with: whoever uses them needs it."""
+    deviation, mean = torch.std_mean(split.x_train.double(), (0, 2, 3), correction=0)
+    scale = {"data": provenance, "mean": mean.tolist(), "std": deviation.tolist()}
+    with replacing(RESULTS / "checkpoints" / "input.json", "w") as file:
+        json.dump(scale, file, indent=1)
+        file.write("\n")
 
 
 def machine():
@@ -170,6 +179,8 @@ def work(root):
     split, provenance = load(root)
     for folder in (WORK, RESULTS / "gates", RESULTS / "checkpoints"):
         folder.mkdir(parents=True, exist_ok=True)
+    keep_scale(split, provenance)
+    split = split.standardised().to(memory_format=torch.channels_last)
     for run in grid():
         with open(WORK / f"{run_name(run)}.lock", "w") as lock:
             try:
