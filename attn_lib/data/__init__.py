@@ -2,11 +2,12 @@
 
 ``digits`` and the diagnostic tasks made from them need no network. ``cifar10`` downloads the
 official archive into a cache; ``image_folder`` reads a folder of images. All return a ``Split``;
-``augment`` varies the images of a batch.
+``augment`` varies the images of a batch. ``measured`` finds what the experiments have stored.
 """
 
 from attn_lib.data.augment import augment
 from attn_lib.data.embedded import cued_digits, digits, marked_digits, pointed_digits
+from attn_lib.data.experiments import measured
 from attn_lib.data.images import CIFAR10_CLASSES, cifar10, image_folder
 from attn_lib.data.split import Split
 
@@ -19,5 +20,6 @@ __all__ = [
     "digits",
     "image_folder",
     "marked_digits",
+    "measured",
     "pointed_digits",
 ]

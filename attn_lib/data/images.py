@@ -48,7 +48,7 @@ def cifar10(dtype=torch.float32, *, root=None):
         The download does not have the expected checksum, or a file of the cache is damaged; the
         message says what to delete.
     """
-    folder = _cache(root) / _FOLDER
+    folder = cache_folder(root) / _FOLDER
     if not folder.exists():
         _download(folder)
     x_train, y_train = _read_batches(folder, _TRAIN, dtype)
@@ -56,7 +56,8 @@ def cifar10(dtype=torch.float32, *, root=None):
     return Split(x_train, y_train, x_test, y_test)
 
 
-def _cache(root):
+def cache_folder(root=None):
+    """Folder for what is downloaded: ``root``, else ``ATTN_LIB_DATA``, else the user's cache."""
     import pooch
 
     return Path(root or os.environ.get("ATTN_LIB_DATA") or pooch.os_cache("attn_lib")).expanduser()

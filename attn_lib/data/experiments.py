@@ -1,0 +1,62 @@
+"""What the long trainings of the course have left: results and checkpoints."""
+
+from pathlib import Path, PurePosixPath
+
+from attn_lib.data.images import cache_folder
+
+__all__ = ["measured"]
+
+_CHECKOUT = Path(__file__).parents[2] / "experiments"
+_ADDRESS = "https://raw.githubusercontent.com/attn-lib/attn_lib/main/experiments"
+
+
+def measured(name):
+    """Path of a file that an experiment of the repository has stored.
+
+    Taken from the checkout that attn_lib was imported from, if it is one; otherwise fetched from
+    the repository when it is first asked for, and kept in the cache that :func:`cifar10` uses.
+
+    Parameters
+    ----------
+    name : str
+        Below ``experiments/``, with forward slashes: ``"cifar10/results/runs.jsonl"``.
+
+    Raises
+    ------
+    FileNotFoundError
+        Neither the checkout nor the repository has such a file.
+    ConnectionError
+        It cannot be fetched. Nothing incomplete is left in the cache.
+    """
+    if _CHECKOUT.is_dir():
+        path = _CHECKOUT / name
+        if not path.is_file():
+            raise FileNotFoundError(f"no experiment has stored {name!r}: {path} does not exist")
+        return path
+    return _fetched(PurePosixPath(name))
+
+
+def _fetched(name):
+    import pooch
+    import requests
+
+    try:
+        return Path(
+            pooch.retrieve(
+                f"{_ADDRESS}/{name}",
+                known_hash=None,
+                fname=name.name,
+                path=cache_folder() / "experiments" / name.parent,
+            )
+        )
+    except requests.exceptions.HTTPError as error:
+        if error.response is not None and error.response.status_code == 404:
+            raise FileNotFoundError(
+                f"no experiment has stored {str(name)!r}: {_ADDRESS} does not have it"
+            ) from error
+        raise ConnectionError(f"{_ADDRESS}/{name} could not be fetched ({error})") from error
+    except requests.exceptions.RequestException as error:
+        raise ConnectionError(
+            f"{_ADDRESS}/{name} could not be fetched ({error}). Try again, or run the notebook in "
+            "a checkout of the repository, which holds the file."
+        ) from error

@@ -1,0 +1,59 @@
+"""Results of the experiments: from the checkout, or from the repository."""
+
+import functools
+import http.server
+import threading
+
+import pytest
+
+from attn_lib import data
+from attn_lib.data import experiments
+
+NAME = "cifar10/results/runs.jsonl"
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """attn_lib outside a checkout; a server on this machine in the place of the repository."""
+    folder = tmp_path / "repository" / "cifar10" / "results"
+    folder.mkdir(parents=True)
+    (folder / "runs.jsonl").write_text("a result\n")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=tmp_path / "repository")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(experiments, "_CHECKOUT", tmp_path / "site-packages" / "experiments")
+    monkeypatch.setattr(experiments, "_ADDRESS", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("ATTN_LIB_DATA", str(tmp_path / "cache"))
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_in_a_checkout():
+    assert data.measured(NAME).read_text().startswith('{"variant"')
+    with pytest.raises(FileNotFoundError, match="no experiment has stored 'cifar10/nothing.txt'"):
+        data.measured("cifar10/nothing.txt")
+
+
+def test_fetched_once(elsewhere, tmp_path):
+    path = data.measured(NAME)
+    assert path == tmp_path / "cache" / "experiments" / NAME
+    assert path.read_text() == "a result\n"
+    elsewhere.shutdown()
+    elsewhere.server_close()
+    assert data.measured(NAME) == path
+
+
+def test_not_to_be_had(elsewhere, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no experiment has stored 'cifar10/nothing.txt'"):
+        data.measured("cifar10/nothing.txt")
+    elsewhere.shutdown()
+    elsewhere.server_close()
+    with pytest.raises(ConnectionError, match="could not be fetched .* checkout"):
+        data.measured(NAME)
+    assert not list((tmp_path / "cache").rglob("*.*"))
