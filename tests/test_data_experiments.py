@@ -40,13 +40,14 @@ def test_in_a_checkout():
         data.measured("cifar10/nothing.txt")
 
 
-def test_fetched_once(elsewhere, tmp_path):
+def test_fetched_once(elsewhere, tmp_path, capfd):
     path = data.measured(NAME)
     assert path == tmp_path / "cache" / "experiments" / NAME
     assert path.read_text() == "a result\n"
     elsewhere.shutdown()
     elsewhere.server_close()
     assert data.measured(NAME) == path
+    assert capfd.readouterr() == ("", "")
 
 
 def test_not_to_be_had(elsewhere, tmp_path):

@@ -40,6 +40,9 @@ def _fetched(name):
     import pooch
     import requests
 
+    log = pooch.get_logger()
+    level = log.level
+    log.setLevel("WARNING")  # it would report the checksum of every file
     try:
         return Path(
             pooch.retrieve(
@@ -60,3 +63,5 @@ def _fetched(name):
             f"{_ADDRESS}/{name} could not be fetched ({error}). Try again, or run the notebook in "
             "a checkout of the repository, which holds the file."
         ) from error
+    finally:
+        log.setLevel(level)
