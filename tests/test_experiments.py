@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from attn_lib import data
+from attn_lib import data, train
 from attn_lib.cost import model_cost
-from experiments.cifar10 import gates, grid
+from experiments.cifar10 import card, gates, grid, interventions
 
 
 @pytest.fixture
@@ -38,6 +38,8 @@ def test_the_grid_runs_once(small):
     assert [line["variant"] for line in lines] == [*grid.VARIANTS, "none"]
     assert [len(line["history"]) for line in lines] == [1] * len(grid.VARIANTS) + [2]
     assert all(line["data"] == "noise" for line in lines)
+    scale = json.loads((small / "checkpoints" / "input.json").read_text())
+    assert scale["data"] == "noise" and 0.4 < scale["mean"][0] < 0.6 and 0.2 < scale["std"][0] < 0.4
     content = grid.RUNS.read_text()
     grid.work(None)
     assert grid.RUNS.read_text() == content
@@ -92,6 +94,39 @@ def test_spread_and_clamping():
     assert len(clamped) == 7 and len(set(clamped.values())) == 1
 
 
+def test_partners():
+    y = torch.arange(60) % 4
+    anybody, same = interventions.partners(y, torch.Generator().manual_seed(0))
+    for partner in (anybody, same):
+        assert sorted(partner.tolist()) == list(range(60))
+        assert (partner != torch.arange(60)).all()
+    assert torch.equal(y[same], y) and not torch.equal(y[anybody], y)
+
+
+def test_interventions(small):
+    split, _ = grid.load(None)
+    (small / "checkpoints").mkdir()
+    torch.manual_seed(0)
+    model = grid.build("cbam").eval()
+    torch.save(model.state_dict(), small / "checkpoints" / "cbam.pt")
+    found = interventions.interventions("cbam", split)
+    x, y = split.x_test, split.y_test
+    assert found["as trained"] == train.evaluate(model, x, y)
+    with torch.no_grad():
+        # statistics of the images that they are estimated on: the same as in training mode
+        again = interventions.estimate_again(grid.build("cbam"), split.x_train[:100])
+        torch.testing.assert_close(
+            again(split.x_train[:100]), again.train()(split.x_train[:100]), rtol=1e-3, atol=1e-3
+        )
+        # an image with its own gates is as it was, and one with another's is not
+        own = interventions.swapped_accuracy(model, x, model(x).argmax(1), torch.arange(len(x)))
+        assert own == 1
+    levelled = interventions.without_positions(gates.mean_gates(model, split.x_train))
+    for made in levelled.values():
+        assert made["spatial"].shape == (1, 1, 1, 1) and made["channel"].shape[2:] == (1, 1)
+    assert all(0 <= accuracy <= 1 for accuracy in found.values()) and len(found) == 8
+
+
 # What is committed.
 
 
@@ -125,3 +160,28 @@ def test_committed_checkpoints():
     for name, path in paths.items():
         assert path.stat().st_size < 2_000_000
         grid.build(name).load_state_dict(torch.load(path, weights_only=True))
+
+
+def test_the_model_card_has_the_results():
+    text = card.CARD.read_text()
+    assert text.split(card.BEGIN)[1].split(card.END)[0] == card.table(lines()), (
+        "run python -m experiments.cifar10.card"
+    )
+
+
+def test_what_the_model_card_says_of_the_recipe():
+    recipe, text = grid.RECIPE, card.CARD.read_text()
+    assert (grid.EPOCHS, recipe["optimizer"], recipe["schedule"]) == (5, "sgd", "one_cycle")
+    assert "Five epochs of SGD" in text and "one-cycle" in text
+    for part in (
+        f"batches of {recipe['batch_size']}",
+        f"rate of {recipe['lr']}",
+        f"weight decay {recipe['weight_decay']:.0e}".replace("e-0", "e-"),
+        f"label smoothing {recipe['label_smoothing']}",
+        recipe["precision"],
+        "shifts by up to four pixels and mirroring",
+    ):
+        assert part in text
+    assert grid.AUGMENT == {"crop": 4, "flip": True, "cutout": 0}
+    scale = json.loads((card.CARD.parent / "input.json").read_text())
+    assert scale["data"] in text and len(scale["mean"]) == len(scale["std"]) == 3

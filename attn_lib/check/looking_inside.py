@@ -82,7 +82,7 @@ def shares(attempt):
 
 @exercise
 def fold(attempt):
-    """``attempt(bn, gate)`` -> a batch norm that computes gate * bn(u), LI-4."""
+    """``attempt(bn, gate)`` -> a batch norm that computes gate * bn(u), LI-3."""
     generator = torch.Generator().manual_seed(0)
     channels = 4
     bn = nn.BatchNorm2d(channels, dtype=torch.float64).eval()
@@ -132,7 +132,7 @@ def fold(attempt):
 
 @exercise
 def gradcam(attempt):
-    """``attempt(features, gradient)``, both (N, C, H, W) -> maps (N, H, W), LI-2."""
+    """``attempt(features, gradient)``, both (N, C, H, W) -> maps (N, H, W), LI-4."""
     generator = torch.Generator().manual_seed(1)
     features, gradient = (
         torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64) for _ in range(2)
