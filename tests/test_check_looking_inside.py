@@ -1,6 +1,7 @@
 """The checks of the exercises on looking inside: solutions pass, mistakes get their message."""
 
 import copy
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -37,12 +38,19 @@ def classes_overall(mean, std):
     return parts / parts.sum()
 
 
-def fold(bn, gate, names=("weight", "bias"), copied=True, training=False):
+def fold(bn, gate, names=("weight", "bias"), copied=True, training=False, variance=0):
     bn = copy.deepcopy(bn) if copied else bn
     with torch.no_grad():
         for name in names:
             getattr(bn, name).mul_(gate.flatten())
+        bn.running_var.mul_(gate.flatten() ** variance)
     return bn.train(training)
+
+
+def fold_and_train(bn, gate):
+    folded = fold(bn, gate)
+    bn.train()
+    return folded
 
 
 def folded_otherwise(bn, gate):
@@ -74,6 +82,20 @@ def greedy(a, b):
             taken.add(j)
             total += between[i, j]
     return total / len(between)
+
+
+def in_turn(between):
+    free, total = list(range(len(between))), 0
+    for row in between:
+        free.remove(best := max(free, key=lambda j: row[j]))
+        total += row[best]
+    return total / len(between)
+
+
+def by_size(a, b, averaged):
+    between = np.corrcoef(a.T, b.T)[:6, 6:]
+    pairs = linear_sum_assignment(-abs(between))
+    return averaged(between)[pairs].mean()
 
 
 @pytest.mark.parametrize(
@@ -137,7 +159,11 @@ def test_stubs_are_not_failures(name, stub, capsys):
         ("shares", lambda m, s: shares(m, s, ddof=(1, 0)), "over the channels$"),
         ("shares", fixed_with_classes, "holds the second part too"),
         ("shares", classes_overall, "channel by channel"),
-        ("shares", lambda m, s: shares(m, s)[::-1], "the order is"),
+        *(
+            ("shares", lambda m, s, order=order: shares(m, s)[list(order)], "the order is")
+            for order in list(permutations(range(3)))[1:]
+        ),
+        ("shares", lambda m, s: shares(m, s)[::-1], "this is by image, by class, fixed"),
         ("fold", lambda bn, gate: fold(bn, gate, ["weight"]), "bias has to be scaled too"),
         ("fold", lambda bn, gate: fold(bn, gate, ["bias"]), "weight has to be scaled too"),
         ("fold", lambda bn, gate: copy.deepcopy(bn), "nothing has changed"),
@@ -156,8 +182,15 @@ def test_stubs_are_not_failures(name, stub, capsys):
             lambda bn, gate: fold(bn, gate, ["weight", "bias", "running_mean"]),
             "running mean is scaled as well",
         ),
-        ("fold", lambda bn, gate: fold(bn, gate, copied=False), "work on a copy"),
-        ("fold", lambda bn, gate: fold(bn, gate, training=True), "in training mode"),
+        ("fold", lambda bn, gate: fold(bn, gate, ["running_mean"]), "running mean is scaled, and"),
+        ("fold", lambda bn, gate: fold(bn, gate, ["weight", "running_mean"]), "not the mean"),
+        ("fold", lambda bn, gate: fold(bn, gate, [], variance=1), "variance is multiplied"),
+        ("fold", lambda bn, gate: fold(bn, gate, [], variance=-1), "variance is divided, and"),
+        ("fold", lambda bn, gate: fold(bn, gate, [], variance=-2), "leaves the bias"),
+        ("fold", lambda bn, gate: fold(bn, gate, ["bias"], variance=-2), "eps is added to it"),
+        ("fold", lambda bn, gate: fold(bn, gate, copied=False), "was changed: work on a copy"),
+        ("fold", fold_and_train, "was put into training mode"),
+        ("fold", lambda bn, gate: fold(bn, gate, training=True), "result is in training mode"),
         ("fold", lambda bn, gate: gate, "return a batch norm; got Tensor"),
         ("gradcam", lambda f, g: (g.mean((2, 3), keepdim=True) * f).sum(1), "ReLU is missing"),
         ("gradcam", lambda f, g: (g * f).sum(1).relu(), "averaged over the positions first"),
@@ -196,7 +229,11 @@ def test_stubs_are_not_failures(name, stub, capsys):
         ),
         ("matched", lambda a, b: np.corrcoef(a.T, b.T)[:6, 6:].max(1).mean(), "one to one"),
         ("matched", lambda a, b: np.corrcoef(a.T, b.T)[:6, 6:].max(0).mean(), "one to one"),
-        ("matched", greedy, "not yet the largest mean"),
+        ("matched", greedy, "best pair first"),
+        ("matched", lambda a, b: in_turn(np.corrcoef(a.T, b.T)[:6, 6:]), "channel of a after"),
+        ("matched", lambda a, b: in_turn(np.corrcoef(b.T, a.T)[:6, 6:]), "channel of b after"),
+        ("matched", lambda a, b: by_size(a, b, lambda r: r), "channels were matched by the size"),
+        ("matched", lambda a, b: by_size(a, b, abs), "mean of absolute correlations"),
     ],
 )
 def test_mistakes_are_named(name, attempt, message):

@@ -1,6 +1,7 @@
 """Checks of the exercises on looking inside trained networks."""
 
 import copy
+from itertools import permutations
 
 import numpy as np
 import torch
@@ -58,11 +59,19 @@ def shares(attempt):
         ]
         whole = np.array([flat.var(), *parts[1:]])
         overall = np.array([parts[0], flat.mean(1).var(), parts[2]])
+        right = dict(zip(("fixed", "by class", "by image"), parts / parts.sum(), strict=True))
+        turned = {
+            f"the order is fixed, by class, by image; this is {', '.join(order)}": [
+                right[name] for name in order
+            ]
+            for order in permutations(right)
+            if order != tuple(right)
+        }
         biased = "the classes and channels are all there are: divide by their number (ddof=0)"
         expect(
             call(attempt, mean.copy(), std.copy()),
-            parts / parts.sum(),
-            "the shares",
+            list(right.values()),
+            "(fixed, by class, by image)",
             {
                 "these are the parts: divide by their sum": parts,
                 "these are shares of standard deviations: only variances add up": roots
@@ -75,7 +84,7 @@ def shares(attempt):
                 "class means holds the second part too": whole / whole.sum(),
                 "the second part compares the classes channel by channel: variance over the "
                 "classes first, then the mean": overall / overall.sum(),
-                "the order is fixed, by class, by image": (parts / parts.sum())[::-1],
+                **turned,
             },
         )
 
@@ -99,6 +108,8 @@ def fold(attempt):
     known = before.state_dict()
     if any(not torch.equal(known[name], value) for name, value in bn.state_dict().items()):
         raise Failed("the given batch norm was changed: work on a copy of it (copy.deepcopy)")
+    if bn.training:
+        raise Failed("the given batch norm was put into training mode: work on a copy of it")
     if folded.training:
         raise Failed("the result is in training mode: there it would use the batch's statistics")
 
@@ -120,6 +131,24 @@ def fold(attempt):
                 "nothing has changed: the output is that of the given batch norm": before(u),
                 "the gate multiplies what comes out, not the running statistics: scale weight "
                 "and bias": changed(running_mean=gate, running_var=gate),
+                "the running mean is scaled, and it belongs to u: scale weight and bias": changed(
+                    running_mean=gate
+                ),
+                "weight and running mean are scaled; it is the bias that has to be, not the mean": (
+                    changed(weight=gate, running_mean=gate)
+                ),
+                "the running variance is multiplied, and it belongs to u: scale weight and bias": (
+                    changed(running_var=gate)
+                ),
+                "the running variance is divided, and it belongs to u: scale weight and bias": (
+                    changed(running_var=1 / gate)
+                ),
+                "the running variance is divided by the gate's square, which leaves the bias as it "
+                "was: scale weight and bias": changed(running_var=gate**-2),
+                "the running variance is divided by the gate's square, which all but scales the "
+                "weight; eps is added to it: scale the weight": changed(
+                    bias=gate, running_var=gate**-2
+                ),
                 "the running variance is scaled as well: it belongs to u, which is as before": (
                     changed(weight=gate, bias=gate, running_var=gate)
                 ),
@@ -215,13 +244,23 @@ def matched(attempt):
             "the best pair first, then the best of the rest: that is not yet the largest mean": (
                 _greedy(between)
             ),
+            "one channel of a after another took the best that was left: that is not yet the "
+            "largest mean": _in_turn(between),
+            "one channel of b after another took the best that was left: that is not yet the "
+            "largest mean": _in_turn(between.T),
+            "channels were matched by the size of their correlation: the sign counts": between[
+                linear_sum_assignment(-abs(between))
+            ].mean(),
+            "this is a mean of absolute correlations, over a match by them: the sign counts": (
+                abs(between)[linear_sum_assignment(-abs(between))].mean()
+            ),
         },
     )
 
 
 def _two_seeds():
     """Class means of two make-believe seeds: ten classes, six channels, shuffled and noisy."""
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(46)  # with which every mistake above has a result of its own
     a = rng.normal(size=(10, 6))
     return a, 0.6 * a[:, rng.permutation(6)] + rng.normal(size=(10, 6))
 
@@ -232,4 +271,13 @@ def _greedy(between):
         i, j = np.unravel_index(left.argmax(), left.shape)
         found.append(between[i, j])
         left[i, :] = left[:, j] = -np.inf
+    return np.mean(found)
+
+
+def _in_turn(between):
+    left, found = between.copy(), []
+    for row in left:
+        j = row.argmax()
+        found.append(row[j])
+        left[:, j] = -np.inf
     return np.mean(found)
