@@ -185,3 +185,14 @@ def test_what_the_model_card_says_of_the_recipe():
     assert grid.AUGMENT == {"crop": 4, "flip": True, "cutout": 0}
     scale = json.loads((card.CARD.parent / "input.json").read_text())
     assert scale["data"] in text and len(scale["mean"]) == len(scale["std"]) == 3
+
+
+def test_interventions_are_of_the_committed_checkpoints():
+    found = json.loads((grid.HERE / "results" / "interventions.json").read_text())
+    assert found["data"] == lines()[0]["data"]
+    assert found["accuracy"].keys() == grid.VARIANTS.keys()
+    for variant, accuracy in found["accuracy"].items():
+        runs = [r for r in lines() if (r["variant"], r["epochs"]) == (variant, grid.EPOCHS)]
+        best = max(run["test_accuracy"] for run in runs)
+        # another machine may round an image or two to the other side
+        assert abs(accuracy["as trained"] - best) < 5e-4
