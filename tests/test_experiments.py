@@ -23,7 +23,7 @@ def small(tmp_path, monkeypatch):
         "WORK": tmp_path / "work",
         "SEEDS": range(1),
         "EPOCHS": 1,
-        "LONGER": 2,
+        "LONGER": (2,),
         "load": lambda root: (split, "noise"),
     }.items():
         monkeypatch.setattr(grid, name, value)
