@@ -17,7 +17,7 @@ def rows(lines):
         runs = [r for r in lines if (r["variant"], r["epochs"]) == (variant, grid.EPOCHS)]
         if not runs:
             continue
-        best = max(runs, key=lambda run: run["test_accuracy"])  # the first, as keep_best has it
+        best = max(runs, key=lambda run: run["test_accuracy"])  # the first, as grid.keep has it
         accuracy = [100 * run["test_accuracy"] for run in runs]
         spread = f" ± {statistics.stdev(accuracy):.2f}" if len(runs) > 1 else ""
         yield [

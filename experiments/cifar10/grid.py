@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -163,15 +162,6 @@ def measure_with_gates(run, split, provenance):
     return model, line
 
 
-def keep_best(model, line):
-    """Keep the weights of the most accurate run of its kind; ``finished`` does not hold it yet."""
-    rivals = [r for r in finished() if (r["variant"], r["epochs"]) == (line["variant"], EPOCHS)]
-    best = max((rival["test_accuracy"] for rival in rivals), default=0)
-    if line["epochs"] == EPOCHS and line["test_accuracy"] > best:
-        with replacing(RESULTS / "checkpoints" / f"{line['variant']}.pt", "wb") as file:
-            torch.save(model.state_dict(), file)
-
-
 def finished(path=None):
     """Lines of the runs that are done."""
     path = path or RUNS
@@ -191,15 +181,26 @@ def unfinished(runs, path):
                 yield run
 
 
-@contextmanager
-def keeping(line, path):
-    """Add the line of a finished run to ``path``; the checkpoint it continued from goes."""
+def keep(line, path, model=None):
+    """Add the line of a finished run to ``path``; the checkpoint it continued from goes.
+
+    The weights of ``model`` are kept if the run is the most accurate of its kind so far.
+    """
     with open(path, "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        if model is not None and line["epochs"] == EPOCHS:
+            rivals = [r["test_accuracy"] for r in finished(path) if kind(r) == kind(line)]
+            if line["test_accuracy"] > max(rivals, default=0):
+                with replacing(RESULTS / "checkpoints" / f"{line['variant']}.pt", "wb") as weights:
+                    torch.save(model.state_dict(), weights)
         file.write(json.dumps(line) + "\n")
-    shutil.rmtree(WORK / run_name(line))
+    shutil.rmtree(WORK / run_name(line), ignore_errors=True)
     print(f"{run_name(line)}: {line['test_accuracy']:.4f} in {line['seconds']:.0f} s", flush=True)
+
+
+def kind(run):
+    """What runs that differ in the seed alone have in common."""
+    return run["variant"], run["epochs"]
 
 
 def ready(split):
@@ -218,8 +219,7 @@ def work(root):
     for run in unfinished(grid(), RUNS):
         gated = run["variant"] != "none"
         model, line = (measure_with_gates if gated else measure)(run, split, provenance)
-        with keeping(line, RUNS):
-            keep_best(model, line)
+        keep(line, RUNS, model)
 
 
 def main():
