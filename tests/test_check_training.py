@@ -237,6 +237,8 @@ MISTAKES = [
     ("two_processes", changed("batch[rank::world]", "batch"), r"worked on \[128, 128\] of 128"),
     ("two_processes", changed("optimizer.step()", "1 / rank"), "process 0 failed: .*ZeroDivision"),
     ("two_processes", changed("torch.save(", "print("), "left no file 0.pt"),
+    ("two_processes", changed("(model.state_dict(), seen)", "model.state_dict()"), "should hold"),
+    ("two_processes", changed("(model.state_dict(), seen)", "(model, seen)"), "should hold"),
     ("two_processes", lambda: None, "text of a script is wanted; got function"),
 ]  # fmt: skip
 
@@ -250,6 +252,14 @@ def test_every_check_is_tested():
 def test_solution_passes(name, capsys):
     getattr(check.training, name)(SOLUTIONS[name])
     assert capsys.readouterr().out == f"training.{name}: passed\n"
+
+
+def test_losses_may_be_tensors(capsys):
+    def attempt(model, batches, lrs):
+        return [torch.tensor(loss, requires_grad=True) for loss in range_test(model, batches, lrs)]
+
+    check.training.range_test(attempt)
+    assert capsys.readouterr().out == "training.range_test: passed\n"
 
 
 @pytest.mark.parametrize("name, attempt, message", MISTAKES)

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import os
 import threading
 
 import pytest
@@ -48,6 +49,20 @@ def test_fetched_once(elsewhere, tmp_path, capfd):
     elsewhere.server_close()
     assert data.measured(NAME) == path
     assert capfd.readouterr() == ("", "")
+
+
+def test_fetched_again_after_a_day(elsewhere, tmp_path):
+    path = data.measured(NAME)
+    source = tmp_path / "repository" / NAME
+    source.write_text("more results\n")
+    assert data.measured(NAME).read_text() == "a result\n"
+    os.utime(path, (0, 0))
+    assert data.measured(NAME).read_text() == "more results\n"
+    assert [entry.name for entry in path.parent.iterdir()] == ["runs.jsonl"]
+    os.utime(path, (0, 0))
+    elsewhere.shutdown()
+    elsewhere.server_close()
+    assert data.measured(NAME).read_text() == "more results\n"  # better than none
 
 
 def test_not_to_be_had(elsewhere, tmp_path):

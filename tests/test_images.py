@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import io
+import shutil
 import tarfile
 import threading
 
@@ -177,6 +178,11 @@ def test_folder_divided_by_its_owner(tmp_path):
     split, classes = data.image_folder(tmp_path, size=8)
     assert classes == ("cat", "dog")
     assert split.y_train.tolist() == [0, 0, 0, 1, 1, 1] and split.y_test.tolist() == [0, 0, 1, 1]
+    save(tmp_path / "test" / "cat" / "0.png", (0, 0, 0))
+    save(tmp_path / "test" / "dog" / "0.png", (0, 0, 0))
+    three, _ = data.image_folder(tmp_path, size=8)  # with a part for the learner's own choices
+    assert len(three.y_train) == 6 and three.y_test.tolist() == [0, 1]
+    shutil.rmtree(tmp_path / "test")
     save(tmp_path / "val" / "fish" / "0.png", (0, 0, 0))
     with pytest.raises(ValueError, match="only one of train and val: fish"):
         data.image_folder(tmp_path)
@@ -200,6 +206,20 @@ def test_images_of_every_kind(tmp_path):
     assert all(image[0, 0, 0] == 0 and image[0, -1, 0] == 1 for image in flat) and len(flat) == 2
     middle = [image for image in x if 0 < image[0].std() < 0.2]  # of the 40 columns
     assert all(13 / 255 < image.mean() < 27 / 255 for image in middle) and len(middle) == 2
+
+
+def test_sixteen_bits_become_eight(tmp_path):
+    ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    for name in ("a", "b"):
+        for i in range(2):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(ramp).save(tmp_path / name / f"{i}.png")
+    split, _ = data.image_folder(tmp_path, size=8)
+    wanted = torch.from_numpy(ramp.astype(np.float32)) / 65535
+    assert (split.x_train[0] - wanted).abs().max() < 1 / 200
+    Image.fromarray(np.ones((8, 8), np.float32)).save(tmp_path / "a" / "floats.tiff")
+    with pytest.raises(ValueError, match="floats.tiff .its pixels have mode F: save it with 8"):
+        data.image_folder(tmp_path, size=8)
 
 
 def test_broken_images_are_named(folder):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from attn_lib import data, models, train
 from attn_lib.train import evaluate, fit, over_seeds, seed_everything
 from attn_lib.train.__main__ import main
 from attn_lib.train.loop import _amp_dtype, _batches, _optimizer, _schedule
+from attn_lib.train.record import replacing
 
 QUICK = {"epochs": 2, "batch_size": 100}
 
@@ -78,6 +80,8 @@ def test_evaluate_counts():
     x = torch.eye(4).repeat(3, 1)
     y = torch.tensor([0, 1, 2, 3] * 2 + [1, 2, 3, 0])
     assert evaluate(model, x, y, batch_size=5) == 8 / 12
+    with pytest.raises(ValueError, match="no images to test"):
+        evaluate(model, x[:0], y[:0])
 
 
 def test_one_step_is_the_textbook_step(few):
@@ -156,13 +160,24 @@ def test_faster_ways_reach_the_same(few, options):
 def test_float16_scales_the_loss(few):
     """With a gradient below float16's smallest number, only a scaled loss moves the weights."""
     few = few.to(torch.float32)
-    few = few._replace(x_train=few.x_train * 1e-6)
+    few = few._replace(x_train=few.x_train * 1e-7)
     torch.manual_seed(0)
     model = linear()
     before = model[1].weight.detach().clone()
     fit(model, few, optimizer="sgd", precision="float16", weight_decay=0, **QUICK)
     moved = (model[1].weight - before).abs().max()
     assert 0 < moved < 1e-6
+
+
+def test_float16_leaves_out_an_infinite_step(few, recwarn):
+    """The scaled gradient is infinite at first: no step, and none of the schedule."""
+    few = few.to(torch.float32)
+    few = few._replace(x_train=few.x_train * 1000)
+    torch.manual_seed(0)
+    options = {"optimizer": "sgd", "precision": "float16", "lr": 1e-6, **QUICK}
+    history = fit(linear(), few, **options)
+    assert np.isfinite(history[-1]["loss"])
+    assert not [w for w in recwarn if "lr_scheduler.step()" in str(w.message)]
 
 
 def test_compiled(few, monkeypatch):
@@ -174,11 +189,12 @@ def test_compiled(few, monkeypatch):
 
 
 def test_precision_follows_the_device(monkeypatch):
-    gpu = torch.device("cuda")
+    on_gpu = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32)
     for capability, wanted in (((8, 0), torch.bfloat16), ((7, 5), torch.float16)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
-        assert _amp_dtype("auto", gpu) is wanted
-    assert _amp_dtype("auto", torch.device("cpu")) is None
+        assert _amp_dtype("auto", on_gpu) is wanted
+    on_gpu.dtype = torch.float64
+    assert _amp_dtype("auto", on_gpu) is None and _amp_dtype("auto", torch.zeros(1)) is None
 
 
 @pytest.mark.parametrize("images, sizes", [(6, [4, 2]), (5, [4]), (4, [4])])
@@ -192,6 +208,9 @@ def test_no_batch_of_one(images, sizes):
         ({"optimizer": "lion"}, "unknown optimizer 'lion'; known are 'adamw', 'sgd'"),
         ({"schedule": "step"}, "unknown schedule 'step'; known are"),
         ({"precision": "int8"}, "unknown precision 'int8'; known are"),
+        ({"precision": "bfloat16"}, "is for data in float32.*got torch.float64"),
+        ({"label_smoothing": 1.0}, "a share from 0 to below 1; got 1.0"),
+        ({"clip_norm": -1}, "a length above 0, or None; got -1"),
         ({"epochs": 0}, "epochs=0"),
         ({"batch_size": 1}, "batch_size=1"),
     ],
@@ -202,25 +221,35 @@ def test_what_fit_refuses(few, options, message):
 
 
 class Explodes(nn.Module):
-    """A linear map whose output is infinite from a given call on."""
+    """A linear map whose output, or the gradient of it alone, is infinite from a given call on."""
 
-    def __init__(self, call):
+    def __init__(self, call, gradient=False):
         super().__init__()
-        self.linear, self.left = linear().double(), call
+        self.linear, self.left, self.gradient = linear().double(), call, gradient
 
     def forward(self, x):
+        y = self.linear(x)
         self.left -= self.training
-        return self.linear(x) * (float("inf") if self.left < 0 else 1)
+        if self.left >= 0 or not self.training:
+            return y
+        if self.gradient:
+            y.register_hook(lambda g: g * float("inf"))
+            return y
+        return y * float("inf")
 
 
 def test_divergence_is_named(few):
-    with pytest.raises(FloatingPointError, match="epoch 1; lower lr=0.5"):
+    with pytest.raises(FloatingPointError, match="the loss is nan in epoch 1; lower lr=0.5"):
         fit(Explodes(0), few, epochs=3, lr=0.5)
 
 
-def test_divergence_keeps_the_last_good_checkpoint(few, tmp_path):
-    with pytest.raises(FloatingPointError, match="epoch 3"):
-        fit(Explodes(7), few, epochs=4, batch_size=100, out=tmp_path)
+@pytest.mark.parametrize(
+    "call, gradient, message",
+    [(7, False, "the loss is nan in epoch 3"), (8, True, "a weight is not finite after epoch 3")],
+)
+def test_divergence_keeps_the_last_good_checkpoint(few, tmp_path, call, gradient, message):
+    with pytest.raises(FloatingPointError, match=message):
+        fit(Explodes(call, gradient), few, epochs=4, batch_size=100, out=tmp_path)
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert len(saved["history"]) == 2
     assert all(tensor.isfinite().all() for tensor in saved["model"].values())
@@ -236,6 +265,57 @@ def test_log(few, tmp_path):
     assert float(rows[1]["loss"]) == history[1]["loss"]
     assert rows[0]["test_accuracy"] == "" and float(rows[1]["test_accuracy"]) > 0
     assert not list(tmp_path.rglob("*.part"))
+    assert log["settings"]["precision"] == "float64" and log["settings"]["augment"] is None
+
+
+def test_log_that_a_kill_left_behind_is_mended(few, tmp_path):
+    history = fit(small_network(), few, out=tmp_path, **QUICK)
+    whole = (tmp_path / "log.csv").read_text()
+    (tmp_path / "log.csv").write_text("".join(whole.splitlines(True)[:2]))
+    (tmp_path / "log.json").unlink()
+    assert fit(small_network(), few, out=tmp_path, **QUICK) == history
+    assert (tmp_path / "log.csv").read_text() == whole
+    assert json.loads((tmp_path / "log.json").read_text())["history"] == history
+
+
+def test_only_plain_values_are_kept(few, tmp_path):
+    def look(model, row):
+        row["of NumPy"] = np.float64(0.5)
+
+    options = {"after_epoch": look, "out": tmp_path, **QUICK}
+    history = fit(small_network(), few, lr=np.float64(0.01), **options)
+    again = fit(small_network(), few, lr=0.01, **options)
+    assert again == history and again[0]["of NumPy"] == 0.5
+
+    def tensor(model, row):
+        row["weights"] = torch.zeros(2)
+
+    with pytest.raises(TypeError, match="after_epoch.*plain numbers.*Tensor"):
+        fit(small_network(), few, after_epoch=tensor, out=tmp_path / "other", **QUICK)
+    assert not list((tmp_path / "other").iterdir())
+
+
+def test_an_average_is_looked_at_under_the_names_of_the_model(few):
+    names = []
+    model = small_network()
+    fit(model, few, ema_decay=0.9, after_epoch=lambda m, row: names.append(list(m.state_dict())),
+        **QUICK)  # fmt: skip
+    assert names == [list(model.state_dict())] * 2
+
+
+def test_a_full_disk_is_called_so(tmp_path):
+    class Full:
+        def write(self, content):
+            raise OSError(28, "No space left on device")
+
+        def flush(self):
+            pass
+
+    (tmp_path / "model.pt").write_text("the old one")
+    with pytest.raises(OSError, match="No space left"), replacing(tmp_path / "model.pt", "wb"):
+        torch.save({"a": torch.zeros(1000)}, Full())
+    assert (tmp_path / "model.pt").read_text() == "the old one"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_tensorboard(few, tmp_path):
@@ -291,13 +371,34 @@ def test_another_run_is_not_continued(few, tmp_path):
         fit(small_network(), few, lr=0.02, out=tmp_path, **QUICK)
     with pytest.raises(ValueError, match="of another model"):
         fit(linear().double(), few, out=tmp_path, **QUICK)
+    other = {"augment": partial(data.augment, crop=1, flip=False)}
+    with pytest.raises(
+        ValueError, match=r"augment=None there, 'augment\(crop=1, flip=False\)' here"
+    ):
+        fit(small_network(), few, out=tmp_path, **other, **QUICK)
+    with pytest.raises(ValueError, match="data=None there, 'another' here"):
+        fit(small_network(), few, out=tmp_path, about={"data": "another"}, **QUICK)
+    torch.save({"weights": 1}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match="not a checkpoint of this course"):
+        fit(small_network(), few, out=tmp_path, **QUICK)
     (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
     with pytest.raises(ValueError, match="damaged: delete it"):
         fit(small_network(), few, out=tmp_path, **QUICK)
+    with pytest.raises(OSError):  # known before anything is trained
+        fit(Explodes(0), few, out=tmp_path / "checkpoint.pt", **QUICK)
+
+
+def test_a_series_of_seeds_continues(few, tmp_path):
+    make = lambda: models.resnet_cifar(8, 4, in_channels=1)  # noqa: E731
+    first = over_seeds(make, few, seeds=range(2), out=tmp_path, **QUICK)
+    stamp = (tmp_path / "1" / "checkpoint.pt").stat().st_mtime_ns
+    assert (over_seeds(make, few, seeds=range(2), out=tmp_path, **QUICK) == first).all()
+    assert (tmp_path / "1" / "checkpoint.pt").stat().st_mtime_ns == stamp
 
 
 # The command.
 
+LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 COMMAND = ["--depth", "8", "--width", "4", "--batch-size", "100", "--precision", "full"]
 
 
@@ -347,8 +448,7 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path):
 def test_two_processes_train_as_one(tmp_path, attention):
     """Batches of 100 and, last in an epoch, of 47; batch norm over 2D and 4D maps; augmentation."""
     arguments = ["--epochs", "2", "--attention", attention, "--reduction", "2", "--cutout", "2"]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for folder, how in (("one", ()), ("two", launcher)):
+    for folder, how in (("one", ()), ("two", LAUNCHER)):
         done = run([*arguments, "--out", tmp_path / folder], how)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("test accuracy") == 1
@@ -359,6 +459,40 @@ def test_two_processes_train_as_one(tmp_path, attention):
     torch.testing.assert_close(
         saved[1]["state_dict"][mean], saved[0]["state_dict"][mean], rtol=1e-2, atol=1e-3
     )
+
+
+DROPOUT = """
+import sys
+import torch
+from attn_lib import data
+from attn_lib.train import distributed, fit
+
+def stop(model, row):
+    if row["epoch"] == 3 and "stop" in sys.argv:
+        sys.exit()
+
+digits = data.digits(torch.float64)
+few = digits._replace(x_train=digits.x_train[:65], y_train=digits.y_train[:65])
+torch.manual_seed(0)
+model = torch.nn.Sequential(
+    torch.nn.Flatten(), torch.nn.Dropout(), torch.nn.Linear(64, 10, dtype=torch.float64)
+)
+with distributed.processes():
+    fit(model, few, epochs=3, batch_size=7, after_epoch=stop, out=sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_resume_with_dropout(tmp_path):
+    """Shares of four and of three images: each process draws dropout of its own."""
+    script = tmp_path / "dropout.py"
+    script.write_text(DROPOUT)
+    for folder, *stop in (("whole",), ("stopped", "stop"), ("stopped",)):
+        command = [*LAUNCHER, script, tmp_path / folder, *stop]
+        subprocess.run([sys.executable, *map(str, command)], check=True, timeout=300)
+        epochs = len(losses(tmp_path / folder))
+        assert epochs == (2 if stop else 3)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "stopped")
 
 
 def test_command_trains_on_own_images(tmp_path, capsys):
@@ -375,7 +509,16 @@ def test_command_trains_on_own_images(tmp_path, capsys):
     assert "the model is" in capsys.readouterr().out
     saved = torch.load(out / "model.pt", weights_only=True)
     assert saved["classes"] == ["bright", "dark"]
-    assert saved["state_dict"]["fc.weight"].shape == (2, 64)
+    assert saved["state_dict"]["fc.weight"].shape == (2, 64) and saved["size"] == [16, 16]
+
+    # the file alone is enough to recognise an image
+    arguments = dict(saved["model"])
+    model = getattr(models, arguments.pop("name"))(**arguments).eval()
+    model.load_state_dict(saved["state_dict"])
+    images, _ = data.image_folder(tmp_path / "images", size=16)
+    mean, std = (torch.tensor(saved[key])[:, None, None] for key in ("mean", "std"))
+    accuracy = evaluate(model, (images.x_test - mean) / std, images.y_test)
+    assert accuracy == saved["test_accuracy"]
 
 
 @pytest.mark.parametrize(
@@ -384,6 +527,8 @@ def test_command_trains_on_own_images(tmp_path, capsys):
         (["--model", "resnet"], "resnet needs colour images"),
         (["--model", "mobilenet_v2", "--dataset", "digits"], "needs colour images"),
         (["--dataset", "folder"], "needs --data PATH"),
+        (["--no-augment", "--cutout", "2"], "--cutout is part of the augmentation"),
+        (["--width", "4.5"], "is a number of channels; got 4.5"),
     ],
 )
 def test_command_refuses_what_does_not_fit(tmp_path, capsys, arguments, message):
@@ -399,6 +544,10 @@ def test_command_reports_errors_in_a_line(tmp_path, capsys):
     assert "error: unknown attention 'sse'; known are 'se'" in capsys.readouterr().err
     assert main(["--dataset", "folder", "--data", str(tmp_path / "none"), "--out", out]) == 1
     assert "is not a folder" in capsys.readouterr().err
+    command = ["--depth", "8", "--width", "4", "--epochs", "1", "--out", out]
+    assert main(command) == 0
+    assert main([*command, "--cutout", "2"]) == 1
+    assert "cutout=0" in (error := capsys.readouterr().err) and "cutout=2" in error
 
 
 def test_device_is_the_cpu_without_a_gpu():

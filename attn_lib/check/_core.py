@@ -76,6 +76,8 @@ def expect(got, wanted, what="the result", mistakes=None, tolerance=1e-6):
 def _array(value, what):
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().double().numpy()
+    elif isinstance(value, (list, tuple)) and any(isinstance(v, torch.Tensor) for v in value):
+        value = [_array(v, what) for v in value]
     try:
         return np.asarray(value, dtype=float)
     except (TypeError, ValueError):

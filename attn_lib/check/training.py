@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import pickle
 import tempfile
 from pathlib import Path
 
@@ -427,11 +428,8 @@ def two_processes(attempt):
         torch.save((x, y), Path(folder, "data.pt"))
         Path(folder, "script.py").write_text(attempt, encoding="utf-8")
         run_script(folder, processes=2)
-        try:
-            left = [torch.load(Path(folder, f"{rank}.pt")) for rank in (0, 1)]
-        except FileNotFoundError as error:
-            raise Failed(f"a process left no file {Path(error.filename).name}") from None
-    weights = [_flat(state) for state, _ in left]
+        left = [_left_by(folder, rank) for rank in (0, 1)]
+    weights = [weights for weights, _ in left]
     begin = [_flat(_linear(rank).state_dict()) for rank in (0, 1)]
     if torch.allclose(weights[1] - weights[0], begin[1] - begin[0]):
         raise Failed(
@@ -471,6 +469,18 @@ def two_processes(attempt):
         )
 
 
+def _left_by(folder, rank):
+    """Weights in one vector, and the number of images seen, of the file that a process left."""
+    name = f"{rank}.pt"
+    try:
+        state, seen = torch.load(Path(folder, name), map_location="cpu", weights_only=True)
+        return _flat(state), int(seen)
+    except FileNotFoundError:
+        raise Failed(f"a process left no file {name}") from None
+    except (AttributeError, TypeError, ValueError, pickle.UnpicklingError):
+        raise Failed(f"{name} should hold (model.state_dict(), number of images)") from None
+
+
 def _linear(seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -491,4 +501,4 @@ def _trained(x, y, scale=1.0, share=slice(None)):
 
 
 def _flat(state):
-    return torch.cat([value.flatten() for value in state.values()])
+    return torch.cat([value.double().flatten() for value in state.values()])

@@ -1,5 +1,8 @@
 """What the long trainings of the course have left: results and checkpoints."""
 
+import os
+import tempfile
+import time
 from pathlib import Path, PurePosixPath
 
 from attn_lib.data.images import cache_folder
@@ -8,13 +11,15 @@ __all__ = ["measured"]
 
 _CHECKOUT = Path(__file__).parents[2] / "experiments"
 _ADDRESS = "https://raw.githubusercontent.com/attn-lib/attn_lib/main/experiments"
+_FRESH = 24 * 3600  # seconds for which a fetched copy is not asked for again
 
 
 def measured(name):
     """Path of a file that an experiment of the repository has stored.
 
     Taken from the checkout that attn_lib was imported from, if it is one; otherwise fetched from
-    the repository when it is first asked for, and kept in the cache that :func:`cifar10` uses.
+    the repository and kept in the cache that :func:`cifar10` uses. After a day it is fetched again,
+    since results grow; where that fails, the old copy serves.
 
     Parameters
     ----------
@@ -37,21 +42,32 @@ def measured(name):
 
 
 def _fetched(name):
+    path = cache_folder() / "experiments" / name
+    if path.exists() and time.time() - path.stat().st_mtime < _FRESH:
+        return path
+    try:
+        return _download(name, path)
+    except ConnectionError:
+        if path.exists():
+            return path
+        raise
+
+
+def _download(name, path):
     import pooch
     import requests
 
     log = pooch.get_logger()
     level = log.level
     log.setLevel("WARNING")  # it would report the checksum of every file
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return Path(
-            pooch.retrieve(
-                f"{_ADDRESS}/{name}",
-                known_hash=None,
-                fname=name.name,
-                path=cache_folder() / "experiments" / name.parent,
+        with tempfile.TemporaryDirectory(prefix="download-", dir=path.parent) as folder:
+            fresh = pooch.retrieve(
+                f"{_ADDRESS}/{name}", known_hash=None, fname=name.name, path=folder
             )
-        )
+            os.replace(fresh, path)
+        return path
     except requests.exceptions.HTTPError as error:
         if error.response is not None and error.response.status_code == 404:
             raise FileNotFoundError(

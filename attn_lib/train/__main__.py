@@ -2,6 +2,10 @@
 
 On several GPUs, or in several processes of one machine:
 ``torchrun --nproc-per-node N -m attn_lib.train …`` with the same options.
+
+The folder ``--out`` receives what :class:`~attn_lib.train.record.Record` writes and, at the end,
+``model.pt``: a dictionary for ``torch.load`` with the model's name and arguments, its state dict,
+the classes, and size, mean and deviation of the images that it wants.
 """
 
 import argparse
@@ -24,7 +28,7 @@ def main(arguments=None):
     try:
         with distributed.processes():
             _train(cli, options)
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -77,22 +81,32 @@ def _parser():
 
 def _train(cli, options):
     split, classes, augment = _data(cli, options)
-    train.seed_everything(options.seed)
     arguments = _model_arguments(cli, options, split, len(classes))
+    std, mean = torch.std_mean(split.x_train, (0, 2, 3), correction=0)
+    split = split.standardised()
+    train.seed_everything(options.seed)
     model = getattr(models, options.model)(**arguments).to(train.device())
+    about = {"dataset": options.dataset, "model": {"name": options.model, **arguments}}
+    if options.dataset == "folder":
+        about["data"] = str(Path(options.data).resolve())
     names = inspect.signature(train.fit).parameters.keys() & vars(options).keys()
     chosen = {name: getattr(options, name) for name in names - {"model", "data", "augment"}}
-    history = train.fit(model, split.to(train.device()), augment=augment, test_every=1, **chosen)
+    history = train.fit(
+        model, split.to(train.device()), augment=augment, test_every=1, about=about, **chosen
+    )
     if distributed.is_first():
         accuracy = history[-1]["test_accuracy"]
         path = Path(options.out) / "model.pt"
         with replacing(path, "wb") as file:
             torch.save(
                 {
-                    "model": {"name": options.model, **arguments},
+                    "model": about["model"],
+                    "state_dict": {k: v.cpu() for k, v in model.state_dict().items()},
                     "classes": classes,
+                    "size": list(split.x_train.shape[2:]),  # of the images, in pixels
+                    "mean": mean.tolist(),  # with which their channels, in [0, 1], are standardised
+                    "std": std.tolist(),
                     "test_accuracy": accuracy,
-                    "state_dict": model.state_dict(),
                 },
                 file,
             )
@@ -100,7 +114,9 @@ def _train(cli, options):
 
 
 def _data(cli, options):
-    """The images standardised, their classes, and how they are varied in training."""
+    """The images in [0, 1], their classes, and how they are varied in training."""
+    if options.cutout and not options.augment:
+        cli.error("--cutout is part of the augmentation that --no-augment leaves out")
     if options.dataset == "folder":
         if options.data is None:
             cli.error("--dataset folder needs --data PATH")
@@ -110,14 +126,10 @@ def _data(cli, options):
     else:
         split, classes = data.digits(), tuple("0123456789")
     if not options.augment:
-        return split.standardised(), list(classes), None
+        return split, list(classes), None
     # Digits are not mirrored: a mirrored 2 is none. Their 8 pixels leave no room for a wide shift.
     change = {"crop": 1, "flip": False} if options.dataset == "digits" else {}
-    return (
-        split.standardised(),
-        list(classes),
-        partial(data.augment, cutout=options.cutout, **change),
-    )
+    return split, list(classes), partial(data.augment, cutout=options.cutout, **change)
 
 
 def _model_arguments(cli, options, split, classes):
@@ -134,6 +146,8 @@ def _model_arguments(cli, options, split, classes):
             cli.error(f"{options.model} has no --{name}")
         if value is not None:
             arguments[name] = int(value) if name == "width" and value.is_integer() else value
+    if options.model == "resnet_cifar" and isinstance(arguments.get("width"), float):
+        cli.error(f"--width of resnet_cifar is a number of channels; got {arguments['width']}")
     if "depth" in known and "depth" not in arguments:
         cli.error(f"{options.model} needs --depth")
     for name in ("reduction", "kernel_size"):

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["is_first", "local_rank", "mean_loss", "processes", "share", "total", "wrap"]
+__all__ = ["is_first", "local_rank", "mean_loss", "processes", "reseed", "share", "total", "wrap"]
 
 
 @contextmanager
@@ -48,6 +48,15 @@ def is_first():
 def local_rank():
     """Number of this process on its machine: of its GPU."""
     return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def reseed(seed, epoch):
+    """In one of several processes, set PyTorch's seed for an epoch: other dropout in each of them.
+
+    One process alone goes on with the generator that the checkpoint holds.
+    """
+    if _connected():
+        torch.manual_seed(seed + 1_000_003 * epoch + dist.get_rank())
 
 
 def share(tensor):

@@ -1,8 +1,10 @@
 """The training loop."""
 
+import functools
 import math
 import random
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -51,11 +53,13 @@ def fit(
     test_every=0,
     after_epoch=None,
     out=None,
+    about=None,
 ):
     """Train ``model`` in place.
 
     Under torchrun every process calls this with the same arguments and the same initial weights;
-    each takes its share of every batch, and the result is that of one process.
+    each takes its share of every batch, and the result is that of one process, but for dropout,
+    which every process draws by itself.
 
     Parameters
     ----------
@@ -70,7 +74,8 @@ def fit(
     weight_decay : float
         On the parameters with two dimensions or more: not on biases, nor on batch norm.
     seed : int
-        Of the order of the images and of ``augment``. The initial weights are the caller's.
+        Of the order of the images, of ``augment`` and, in several processes, of dropout. The
+        initial weights are the caller's.
     optimizer : {"adamw", "sgd"}
         SGD is with Nesterov's momentum, 0.9.
     schedule : {"one_cycle", "cosine", "constant"}
@@ -78,14 +83,15 @@ def fit(
         (Smith & Topin, arXiv 1708.07120) and moves the momentum between 0.85 and 0.95 against it;
         cosine falls from ``lr`` to 0.
     label_smoothing : float
-        Share of the target spread evenly over the classes.
+        Share of the target spread evenly over the classes, from 0 to below 1.
     clip_norm : float, optional
-        The gradient of all parameters together is shortened to this norm.
+        The gradient of all parameters together is shortened to this norm, which is above 0.
     augment : callable, optional
         (images, generator=...) -> images, applied to every training batch, such as
         :func:`attn_lib.data.augment`.
     precision : {"full", "bfloat16", "float16", "auto"}
-        Full is the dtype of the data. The others run under autocast, float16 with a scaled loss.
+        Full is the dtype of the data. The others run under autocast, which is for data in float32,
+        float16 with a scaled loss.
         Auto is bfloat16 on a GPU that computes in it, float16 on any other, full on a CPU.
     channels_last : bool
         Whether images and weights lie in memory with the channels last.
@@ -97,33 +103,36 @@ def fit(
     test_every : int
         Epochs from one test to the next; the last epoch is tested too. 0: no test.
     after_epoch : callable, optional
-        (model, row) -> None, called at the end of each epoch with the model that is tested and
-        the epoch's row of the history, to which it may add what it measured.
+        (model, row) -> None, called at the end of each epoch, by every process, with the model that
+        is tested and the epoch's row of the history. It may add what it measured to the row: plain
+        numbers, strings, lists and dictionaries.
     out : path, optional
         A folder for checkpoint and log, see :class:`~attn_lib.train.record.Record`. If it holds a
         checkpoint of the same run, training continues there, to the same result as without the
         interruption.
+    about : dict, optional
+        What else makes this run the run it is, such as the data set's name, in plain values. It
+        stands in the log with the settings, and a checkpoint with another one is not continued.
 
     Returns
     -------
     list of dict, one an epoch:
-        epoch (from 1), loss and accuracy (means over the training images, as they were seen), lr,
-        seconds (of training), and test_accuracy where it was measured.
+        epoch (from 1), loss and accuracy (means over the training images, as they were seen), lr
+        (at its start), seconds (of training), and test_accuracy where it was measured.
 
     Raises
     ------
     FloatingPointError
-        The loss is not finite; the message says at which epoch. A checkpoint stays as it was at
-        the end of the epoch before.
+        The loss or a weight is not finite; the message says in which epoch. A checkpoint stays as
+        it was at the end of the epoch before.
     ValueError
-        An unknown optimizer, schedule or precision; a checkpoint in ``out`` of another run.
+        Fewer than two images, one epoch or two images a batch; a value out of its range; an unknown
+        optimizer, schedule or precision; a checkpoint in ``out`` of another run.
     """
     x, y = data.x_train, data.y_train
-    if len(x) < 2 or epochs < 1 or batch_size < 2:
-        raise ValueError(
-            f"needs at least two images, one epoch and two images a batch; "
-            f"got {len(x)} images, epochs={epochs}, batch_size={batch_size}"
-        )
+    _check(x, epochs, batch_size, label_smoothing, clip_norm)
+    lr, weight_decay = float(lr), float(weight_decay)  # a checkpoint does not take NumPy's
+    amp = _amp_dtype(precision, x)
     settings = {
         "images": list(x.shape),
         "epochs": epochs,
@@ -135,8 +144,10 @@ def fit(
         "schedule": schedule,
         "label_smoothing": label_smoothing,
         "clip_norm": clip_norm,
-        "precision": precision,
+        "augment": _described(augment),
+        "precision": str(amp or x.dtype).removeprefix("torch."),
         "ema_decay": ema_decay,
+        **(about or {}),
     }
     layout = torch.channels_last if channels_last else torch.preserve_format
     model.to(memory_format=layout)
@@ -145,14 +156,14 @@ def fit(
     steps, seen = len(sizes), sum(sizes)
     optimizer = _optimizer(optimizer, model, lr, weight_decay)
     schedule = _schedule(schedule, optimizer, lr, epochs * steps)
-    amp = _amp_dtype(precision, x.device)
     scaler = torch.amp.GradScaler(x.device.type, enabled=amp is torch.float16)
     state = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
-    average = None
+    average, tested = None, model
     if ema_decay is not None:
         average = state["average"] = AveragedModel(
             model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True
         )
+        tested = average.module
     record = Record(out, settings, state, generator)
     history = record.resume()
     forward = distributed.wrap(model)
@@ -165,6 +176,7 @@ def fit(
     with bar, record:
         for epoch in range(len(history) + 1, epochs + 1):
             bar.set_description(f"epoch {epoch}/{epochs}")
+            distributed.reseed(seed, epoch)
             started = time.perf_counter()
             row = {"epoch": epoch, "lr": schedule.get_last_lr()[0]}
             model.train()
@@ -185,29 +197,59 @@ def fit(
                 if clip_norm is not None:
                     scaler.unscale_(optimizer)
                     torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+                scale = scaler.get_scale()
                 scaler.step(optimizer)
                 scaler.update()
-                schedule.step()
+                if scaler.get_scale() >= scale:  # else the gradient was infinite, the step left out
+                    schedule.step()
                 if average is not None:
                     average.update_parameters(model)
                 sums += torch.stack((loss.detach(), (logits.argmax(1) == labels).sum()))
                 bar.update()
             row["loss"], row["accuracy"] = (distributed.total(sums) / seen).tolist()
             row["seconds"] = time.perf_counter() - started
-            if not math.isfinite(row["loss"]):
-                raise FloatingPointError(
-                    f"the loss is {row['loss']} in epoch {epoch}; lower lr={lr}"
-                )
+            _stop_unless_finite(model, row, lr)
             if test_every and (epoch % test_every == 0 or epoch == epochs):
-                row["test_accuracy"] = _test(average or model, data, batch_size)
+                row["test_accuracy"] = _test(tested, data, batch_size)
             if after_epoch is not None:
-                after_epoch(average or model, row)
+                after_epoch(tested, row)
             history.append(row)
             record.save(history)
             bar.set_postfix(loss=f"{row['loss']:.3f}", test=row.get("test_accuracy"))
     if average is not None:
-        model.load_state_dict(average.module.state_dict())
+        model.load_state_dict(tested.state_dict())
     return history
+
+
+def _check(x, epochs, batch_size, label_smoothing, clip_norm):
+    if len(x) < 2 or epochs < 1 or batch_size < 2:
+        raise ValueError(
+            f"needs at least two images, one epoch and two images a batch; "
+            f"got {len(x)} images, epochs={epochs}, batch_size={batch_size}"
+        )
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing is a share from 0 to below 1; got {label_smoothing}")
+    if clip_norm is not None and clip_norm <= 0:
+        raise ValueError(f"clip_norm is a length above 0, or None; got {clip_norm}")
+
+
+def _described(augment):
+    """What a log can say of a function: its name and, of a partial, its keywords."""
+    if isinstance(augment, functools.partial):
+        keywords = ", ".join(f"{name}={value!r}" for name, value in augment.keywords.items())
+        return f"{_described(augment.func)}({keywords})"
+    return None if augment is None else getattr(augment, "__name__", type(augment).__name__)
+
+
+def _stop_unless_finite(model, row, lr):
+    """Raise FloatingPointError if the epoch's loss, or what its last step left, is not finite."""
+    wrong = None
+    if not math.isfinite(row["loss"]):
+        wrong = f"the loss is {row['loss']} in epoch {row['epoch']}"
+    elif not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
+        wrong = f"a weight is not finite after epoch {row['epoch']}"
+    if wrong:
+        raise FloatingPointError(f"{wrong}; lower lr={lr}, or set clip_norm")
 
 
 def _batches(order, batch_size):
@@ -237,17 +279,22 @@ def _schedule(name, optimizer, lr, steps):
     raise ValueError(f"unknown schedule {name!r}; known are 'one_cycle', 'cosine', 'constant'")
 
 
-def _amp_dtype(precision, device):
-    """Autocast's dtype, None for full precision."""
+def _amp_dtype(precision, x):
+    """Autocast's dtype for images x, None for full precision."""
     if precision == "auto":
-        if device.type != "cuda":
+        if x.device.type != "cuda" or x.dtype != torch.float32:
             return None
-        native = torch.cuda.get_device_capability(device) >= (8, 0)
+        native = torch.cuda.get_device_capability(x.device) >= (8, 0)
         return torch.bfloat16 if native else torch.float16
     known = {"full": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if precision not in known:
         raise ValueError(
             f"unknown precision {precision!r}; known are {', '.join(map(repr, known))}, 'auto'"
+        )
+    if known[precision] is not None and x.dtype != torch.float32:
+        raise ValueError(
+            f"precision {precision!r} is for data in float32, autocast leaves others as they are; "
+            f"got {x.dtype}"
         )
     return known[precision]
 
@@ -255,23 +302,32 @@ def _amp_dtype(precision, device):
 def _test(model, data, batch_size):
     """Test accuracy, each process testing its share."""
     x, y = distributed.share(data.x_test), distributed.share(data.y_test)
-    hits = evaluate(model, x, y, batch_size) * len(x)
-    hits = distributed.total(x.new_tensor(hits, dtype=torch.float64))
-    return hits.item() / len(data.x_test)
+    hits = torch.tensor(_hits(model, x, y, batch_size), dtype=torch.float64, device=x.device)
+    return distributed.total(hits).item() / len(data.x_test)
+
+
+def evaluate(model, x, y, batch_size=512):
+    """Share of the images x (N, C, H, W) whose largest logit is at their label y (N,).
+
+    The model is in evaluation mode afterwards.
+    """
+    if len(x) == 0:
+        raise ValueError("no images to test")
+    return _hits(model, x, y, batch_size) / len(x)
 
 
 @torch.no_grad()
-def evaluate(model, x, y, batch_size=512):
-    """Share of the images x (N, C, H, W) whose largest logit is at their label y (N,)."""
+def _hits(model, x, y, batch_size):
+    """Number of images whose largest logit is at their label; 0 of no images."""
     model.eval()
-    hits = sum(
+    return sum(
         (model(xs).argmax(1) == ys).sum().item()
         for xs, ys in zip(x.split(batch_size), y.split(batch_size), strict=True)
+        if len(xs)
     )
-    return hits / len(x)
 
 
-def over_seeds(make_model, data, seeds=range(5), **fit_options):
+def over_seeds(make_model, data, seeds=range(5), *, out=None, **fit_options):
     """Test accuracy of freshly initialised and trained models, one for each seed.
 
     The seed sets the initial weights and the order of the images, so that two variants run with
@@ -284,6 +340,8 @@ def over_seeds(make_model, data, seeds=range(5), **fit_options):
         of the data.
     data : Split
     seeds : iterable of int
+    out : path, optional
+        A folder with a subfolder for each seed, from which an interrupted series continues.
     fit_options
         Of :func:`fit`.
 
@@ -295,6 +353,7 @@ def over_seeds(make_model, data, seeds=range(5), **fit_options):
     for seed in tqdm(list(seeds), desc="seeds", leave=False):
         torch.manual_seed(seed)
         model = make_model().to(data.x_train)
-        fit(model, data, seed=seed, **fit_options)
+        folder = None if out is None else Path(out) / str(seed)
+        fit(model, data, seed=seed, out=folder, **fit_options)
         accuracies.append(evaluate(model, data.x_test, data.y_test))
     return np.array(accuracies)

@@ -17,11 +17,11 @@ class Record:
     """The folder of one run.
 
     ``checkpoint.pt`` holds everything that the next epoch depends on: weights, their moving
-    average, optimizer, schedule, loss scale, the state of the random generators, and the history.
-    ``log.json`` holds settings and history, ``log.csv`` the history's numbers, a row an epoch;
-    TensorBoard's event file stands beside them where TensorBoard is installed. Each file is written
-    under another name and then moved, so that a process that is killed at any moment leaves the old
-    file whole.
+    average, optimizer, schedule, loss scale, the state of PyTorch's random generators, and the
+    history. ``log.json`` holds settings and history, ``log.csv`` the history's numbers, a row an
+    epoch. Each of the three is written under another name and then moved, so that a process that is
+    killed at any moment leaves the old file whole. Where TensorBoard is installed, its event file
+    stands beside them.
 
     Parameters
     ----------
@@ -37,22 +37,26 @@ class Record:
 
     def __init__(self, out, settings, parts, generator):
         self.out = Path(out) if out is not None else None
-        self.settings = settings
+        self.settings = settings if out is None else _plain(settings, "settings and `about`")
         self.parts = parts
         self.generator = generator
         self._board = None
 
     def resume(self):
         """History of the run so far: empty, or the checkpoint's, whose state is loaded."""
-        if self.out is None or not self._path("checkpoint.pt").exists():
+        if self.out is None:
             return []
-        path = self._path("checkpoint.pt")
+        self.out.mkdir(parents=True, exist_ok=True)  # an impossible one is known at once
+        path = self.out / "checkpoint.pt"
+        if not path.exists():
+            return []
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
+            saved["settings"], saved["history"]
         except Exception as error:
             raise ValueError(
                 f"{path} is not a checkpoint of this course, or is damaged: delete it to begin "
-                f"anew ({error})"
+                f"anew ({str(error).splitlines()[0]})"
             ) from error
         differing = [
             f"{name}={saved['settings'].get(name)!r} there, {self.settings.get(name)!r} here"
@@ -75,13 +79,15 @@ class Record:
         torch.set_rng_state(saved["rng"])
         if torch.cuda.is_available() and saved["rng_cuda"] is not None:
             torch.cuda.set_rng_state(saved["rng_cuda"])
+        if distributed.is_first():
+            self._write_log(saved["history"])  # a kill may have come between checkpoint and log
         return saved["history"]
 
     def save(self, history):
         """Write checkpoint and log at the end of an epoch."""
         if self.out is None or not distributed.is_first():
             return
-        self.out.mkdir(parents=True, exist_ok=True)
+        history = _plain(history, "what `after_epoch` adds to a row")
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {
             "settings": self.settings,
@@ -90,17 +96,9 @@ class Record:
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }
-        with replacing(self._path("checkpoint.pt"), "wb") as file:
+        with replacing(self.out / "checkpoint.pt", "wb") as file:
             torch.save(state, file)
-        with replacing(self._path("log.json"), "w") as file:
-            json.dump({"settings": self.settings, "history": history}, file, indent=1)
-        with replacing(self._path("log.csv"), "w", newline="") as file:
-            numbers = [_numbers(row) for row in history]
-            rows = csv.DictWriter(
-                file, list(dict.fromkeys(name for row in numbers for name in row))
-            )
-            rows.writeheader()
-            rows.writerows(numbers)
+        self._write_log(history)
         self._to_board(_numbers(history[-1]))
 
     def __enter__(self):
@@ -110,8 +108,15 @@ class Record:
         if self._board is not None:
             self._board.close()
 
-    def _path(self, name):
-        return self.out / name
+    def _write_log(self, history):
+        with replacing(self.out / "log.json", "w") as file:
+            json.dump({"settings": self.settings, "history": history}, file, indent=1)
+        numbers = [_numbers(row) for row in history]
+        names = list(dict.fromkeys(name for row in numbers for name in row))
+        with replacing(self.out / "log.csv", "w", newline="") as file:
+            rows = csv.DictWriter(file, names)
+            rows.writeheader()
+            rows.writerows(numbers)
 
     def _to_board(self, row):
         if self._board is None:
@@ -125,6 +130,16 @@ class Record:
             if name != "epoch":
                 self._board.add_scalar(name, value, row["epoch"])
         self._board.flush()
+
+
+def _plain(value, what):
+    """``value`` as JSON gives it back, which a checkpoint without pickled classes can hold."""
+    try:
+        return json.loads(json.dumps(value))
+    except TypeError as error:
+        raise TypeError(
+            f"{what} must be plain numbers, strings, lists and dictionaries: {error}"
+        ) from None
 
 
 def _numbers(row):
@@ -142,5 +157,10 @@ def replacing(path, mode, **options):
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except RuntimeError as error:
+        # torch.save speaks of its own file format where the disk is full
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
     finally:
         partial.unlink(missing_ok=True)
