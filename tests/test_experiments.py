@@ -8,7 +8,7 @@ import torch
 
 from attn_lib import data, train
 from attn_lib.cost import model_cost
-from experiments.cifar10 import card, gates, grid, interventions
+from experiments.cifar10 import card, gates, grid, interventions, replication, resnet20
 
 
 @pytest.fixture
@@ -47,6 +47,26 @@ def test_the_grid_runs_once(small):
         state = torch.load(small / "checkpoints" / f"{name}.pt", weights_only=True)
         grid.build(name).load_state_dict(state)
         assert (small / "gates" / f"{name}-1-0.npz").exists() == (name != "none")
+
+
+def test_the_replication_runs_once(small, monkeypatch):
+    monkeypatch.setattr(replication, "RUNS", small / "replication.jsonl")
+    monkeypatch.setattr(replication, "SEEDS", [5])
+    replication.work(None)
+    content = replication.RUNS.read_text()
+    assert [json.loads(line)["variant"] for line in content.splitlines()] == ["none", "bam"]
+    replication.work(None)
+    assert replication.RUNS.read_text() == content and not grid.RUNS.exists()
+    assert not (small / "checkpoints").exists()
+
+
+def test_resnet20(small, monkeypatch):
+    monkeypatch.setattr(resnet20, "RESULT", small / "resnet20.json")
+    monkeypatch.setattr(resnet20, "RECIPE", {**resnet20.RECIPE, "epochs": 1})
+    resnet20.main(["--data", "here"])
+    result = json.loads((small / "resnet20.json").read_text())
+    assert len(result["history"]) == 1 and result["data"] == "noise"
+    assert 0 <= result["train_accuracy"] <= 1
 
 
 def test_the_best_checkpoint_is_kept(small):
@@ -149,6 +169,19 @@ def test_results_are_of_this_grid():
         if line["variant"] != "none":
             assert len(line["clamped"]) == len(history[0]["gates"]) + 1
             assert (grid.HERE / "results" / "gates" / f"{grid.run_name(line)}.npz").exists()
+
+
+def test_the_replication_has_other_seeds():
+    assert not set(replication.SEEDS) & set(grid.SEEDS)
+    found = [json.loads(line) for line in replication.RUNS.read_text().splitlines()]
+    names = sorted(map(grid.run_name, found))
+    assert names == sorted(map(grid.run_name, replication.runs()))
+    for line in found:
+        assert line["recipe"] == {**grid.RECIPE, "augment": grid.AUGMENT}
+        assert line["test_accuracy"] == line["history"][-1]["test_accuracy"]
+        assert line["parameters"] == sum(
+            p.numel() for p in grid.build(line["variant"]).parameters()
+        )
 
 
 def test_committed_checkpoints():

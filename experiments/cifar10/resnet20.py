@@ -9,6 +9,7 @@ ignores). The result is results/resnet20.json.
 import argparse
 import json
 import platform
+import shutil
 import time
 
 import torch
@@ -70,6 +71,7 @@ def main(arguments=None):
     with replacing(RESULT, "w") as file:
         json.dump(result, file, indent=1)
         file.write("\n")
+    shutil.rmtree(grid.WORK / "resnet20")
     print(f"test accuracy {result['test_accuracy']:.4f}")
 
 
