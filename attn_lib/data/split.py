@@ -21,12 +21,20 @@ class Split(NamedTuple):
         y_train, y_test = self.y_train.to(x_train.device), self.y_test.to(x_test.device)
         return Split(x_train, y_train, x_test, y_test)
 
+    def scale(self):
+        """Mean and standard deviation of each channel over the training images: two tensors, (C,).
+
+        Whoever shows other images to a network that was trained on ``standardised()`` needs them.
+        """
+        deviation, mean = torch.std_mean(self.x_train, (0, 2, 3), correction=0)
+        return mean, deviation
+
     def standardised(self):
         """Same split, each channel shifted and scaled to mean 0 and standard deviation 1.
 
         Mean and deviation are those of the training images, for both parts.
         """
-        deviation, mean = torch.std_mean(self.x_train, (0, 2, 3), correction=0, keepdim=True)
+        mean, deviation = (value[:, None, None] for value in self.scale())
         if (deviation == 0).any():
             raise ValueError("a channel of the training images is constant: nothing to scale")
         return self._replace(

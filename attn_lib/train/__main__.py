@@ -28,7 +28,7 @@ def main(arguments=None):
     try:
         with distributed.processes():
             _train(cli, options)
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -82,13 +82,13 @@ def _parser():
 def _train(cli, options):
     split, classes, augment = _data(cli, options)
     arguments = _model_arguments(cli, options, split, len(classes))
-    std, mean = torch.std_mean(split.x_train, (0, 2, 3), correction=0)
+    mean, std = split.scale()
     split = split.standardised()
     train.seed_everything(options.seed)
     model = getattr(models, options.model)(**arguments).to(train.device())
     about = {"dataset": options.dataset, "model": {"name": options.model, **arguments}}
     if options.dataset == "folder":
-        about["data"] = str(Path(options.data).resolve())
+        about["data"] = Path(options.data).resolve().name  # it may lie elsewhere next time
     names = inspect.signature(train.fit).parameters.keys() & vars(options).keys()
     chosen = {name: getattr(options, name) for name in names - {"model", "data", "augment"}}
     history = train.fit(

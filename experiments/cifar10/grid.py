@@ -96,7 +96,7 @@ def load(root):
 
 def keep_scale(split, provenance):
     """Write down what the networks' input was standardised with: whoever uses them needs it."""
-    deviation, mean = torch.std_mean(split.x_train.double(), (0, 2, 3), correction=0)
+    mean, deviation = split.to(torch.float64).scale()
     scale = {"data": provenance, "mean": mean.tolist(), "std": deviation.tolist()}
     with replacing(RESULTS / "checkpoints" / "input.json", "w") as file:
         json.dump(scale, file, indent=1)

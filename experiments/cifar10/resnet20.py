@@ -20,7 +20,7 @@ from experiments.cifar10 import grid
 
 RESULT = grid.RESULTS / "resnet20.json"
 SEED = 0
-# The chapter's second cell, where REAL is True; its precision "auto" is bfloat16 on newer GPUs.
+# The chapter's recipe for photographs; its precision "auto" is bfloat16 on newer GPUs.
 RECIPE = {
     "epochs": 60,
     "lr": 0.2,
