@@ -8,7 +8,7 @@ import torch
 
 from attn_lib import data, train
 from attn_lib.cost import model_cost
-from experiments.cifar10 import card, gates, grid, interventions, replication, resnet20
+from experiments.cifar10 import card, gates, grid, interventions, longer, replication, resnet20
 
 
 @pytest.fixture
@@ -60,6 +60,23 @@ def test_the_replication_runs_once(small, monkeypatch):
     assert not (small / "checkpoints").exists()
 
 
+def test_the_longer_grid_runs_once(small, monkeypatch):
+    (small / "speed.json").write_text(json.dumps({"relative": {"none": 1, "se": 1.9, "eca": 2.2}}))
+    monkeypatch.setattr(longer, "RUNS", small / "longer.jsonl")
+    monkeypatch.setattr(longer, "CHECKPOINTS", small / "checkpoints" / "longer")
+    monkeypatch.setattr(longer, "SEEDS", [10])
+    monkeypatch.setattr(longer, "EPOCHS", 1)
+    longer.work(None)
+    content = longer.RUNS.read_text()
+    done = [json.loads(line) for line in content.splitlines()]
+    assert [line["variant"] for line in done] == [*grid.VARIANTS, "none"]
+    assert [line["epochs"] for line in done] == [1] * len(grid.VARIANTS) + [2]
+    longer.work(None)
+    assert longer.RUNS.read_text() == content and not grid.RUNS.exists()
+    kept = {path.stem for path in (small / "checkpoints" / "longer").glob("*.pt")}
+    assert kept == set(grid.VARIANTS)
+
+
 def test_resnet20(small, monkeypatch):
     monkeypatch.setattr(resnet20, "RESULT", small / "resnet20.json")
     monkeypatch.setattr(resnet20, "RECIPE", {**resnet20.RECIPE, "epochs": 1})
@@ -76,7 +93,7 @@ def test_the_best_checkpoint_is_kept(small):
     for seed, accuracy in ((0, 0.5), (1, 0.4), (2, 0.6)):
         torch.manual_seed(seed)
         line = {"variant": "se", "seed": seed, "epochs": 1, "test_accuracy": accuracy}
-        grid.keep({**line, "seconds": 1.0}, grid.RUNS, grid.build("se"))
+        grid.keep({**line, "seconds": 1.0}, grid.RUNS, grid.build("se"), small / "checkpoints")
         sums.append(torch.load(path, weights_only=True)["conv1.weight"].sum().item())
     assert sums[0] == sums[1] != sums[2]
 

@@ -181,17 +181,18 @@ def unfinished(runs, path):
                 yield run
 
 
-def keep(line, path, model=None):
+def keep(line, path, model=None, checkpoints=None):
     """Add the line of a finished run to ``path``; the checkpoint it continued from goes.
 
-    The weights of ``model`` are kept if the run is the most accurate of its kind so far.
+    If the run is the most accurate of its kind so far, the weights of ``model`` are kept in the
+    folder ``checkpoints``.
     """
     with open(path, "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        if model is not None and line["epochs"] == EPOCHS:
+        if checkpoints is not None:
             rivals = [r["test_accuracy"] for r in finished(path) if kind(r) == kind(line)]
             if line["test_accuracy"] > max(rivals, default=0):
-                with replacing(RESULTS / "checkpoints" / f"{line['variant']}.pt", "wb") as weights:
+                with replacing(checkpoints / f"{line['variant']}.pt", "wb") as weights:
                     torch.save(model.state_dict(), weights)
         file.write(json.dumps(line) + "\n")
     shutil.rmtree(WORK / run_name(line), ignore_errors=True)
@@ -210,16 +211,24 @@ def ready(split):
 
 def work(root):
     """Train what is left of the grid and what no other worker holds."""
+    train_all(grid(), RUNS, root, RESULTS / "checkpoints", EPOCHS)
+
+
+def train_all(runs, path, root, checkpoints, epochs):
+    """Train those of the runs that ``path`` lacks, one after the other.
+
+    The best weights of each variant that was trained for ``epochs`` are kept in ``checkpoints``.
+    """
     torch.set_num_threads(1)
     split, provenance = load(root)
-    for folder in (RESULTS / "gates", RESULTS / "checkpoints"):
+    for folder in (RESULTS / "gates", checkpoints):
         folder.mkdir(parents=True, exist_ok=True)
     keep_scale(split, provenance)
     split = ready(split)
-    for run in unfinished(grid(), RUNS):
+    for run in unfinished(runs, path):
         gated = run["variant"] != "none"
         model, line = (measure_with_gates if gated else measure)(run, split, provenance)
-        keep(line, RUNS, model)
+        keep(line, path, model, checkpoints if run["epochs"] == epochs else None)
 
 
 def main():
