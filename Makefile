@@ -15,13 +15,16 @@ RUN := OMP_NUM_THREADS=1 TQDM_DISABLE=1
 ALL ?=
 # What `make nbval` compares: `make nbval NOTEBOOK=notebooks/gating.ipynb`.
 NOTEBOOK ?= notebooks
+# Where `make colab-test` runs the notebooks: a list in tests/environments.
+COLAB ?= colab-2026-08
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install html test lint sync unit nbval book-tests notebooks bench serve format clean
+.PHONY: help install html wheel repository test quick lint sync unit nbval book-tests elsewhere \
+        colab-test notebooks bench serve format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## create .venv and install what the course needs (done by the other targets)
 
@@ -33,9 +36,19 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-html: $(STAMP) ## build the book to _build/html
+html: $(STAMP) wheel ## build the book to _build/html
 	$(BIN)/jupyter-book build -W --keep-going --quiet .
 	@echo "The book is built: open $(CURDIR)/$(BOOK)"
+
+wheel: $(STAMP) ## build attn_lib with all measured results, and a zip of the notebooks, into dist/
+	@rm -rf build dist
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	@$(BIN)/python -m zipfile -c dist/notebooks.zip notebooks/*.ipynb
+	@rm -rf build
+	@cd dist && ls -l | awk 'NF > 2 {printf "dist/%s: %.1f MB\n", $$9, $$5 / 1e6}'
+
+repository: $(STAMP) ## write the repository's address everywhere, in one commit (URL=...)
+	@$(if $(filter undefined,$(origin URL)),echo "Say which: make repository URL=https://github.com/OWNER/NAME" >&2; exit 1,$(BIN)/python book/tools/repository.py '$(URL)')
 
 test: ## run everything that CI runs
 	@$(MAKE) --no-print-directory lint
@@ -45,7 +58,11 @@ test: ## run everything that CI runs
 	@rm -rf _build
 	@$(MAKE) --no-print-directory html
 	@$(MAKE) --no-print-directory book-tests
+	@$(MAKE) --no-print-directory elsewhere
 	@echo "All tests passed."
+
+quick: lint sync ## check style and pairs, and run the tests that take seconds
+	$(RUN) $(BIN)/python -m pytest -q -n 2 -m "not slow" --ignore tests/book tests
 
 lint: $(STAMP) ## check the code's style
 	$(BIN)/ruff check .
@@ -63,6 +80,14 @@ nbval: $(STAMP) ## execute the notebooks again and compare with the stored outpu
 book-tests: $(STAMP) ## check the built book: links, images, equations, exercises
 	$(RUN) $(BIN)/python -m pytest -q -n 2 tests/book
 
+# With the Python that is here and its PyTorch, so that little has to be installed.
+elsewhere: $(STAMP) ## run the notebooks among Colab's packages, and among the oldest that are claimed
+	$(BIN)/python tests/environments/run.py colab-2026-08 --here
+	$(BIN)/python tests/environments/run.py oldest --here
+
+colab-test: $(STAMP) ## run the notebooks in Colab's versions, its Python and PyTorch too (COLAB=...)
+	$(BIN)/python tests/environments/run.py $(COLAB)
+
 notebooks: $(STAMP) ## execute the chapters whose code changed (ALL=1: every chapter)
 	$(RUN) $(BIN)/python book/tools/notebooks.py run $(if $(ALL),--all)
 
@@ -77,5 +102,5 @@ format: $(STAMP) ## put the code into the style that lint checks
 	$(BIN)/ruff format .
 
 clean: ## remove the built book, the caches and .venv
-	rm -rf _build $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build $(VENV) .environments build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

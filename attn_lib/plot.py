@@ -1,5 +1,6 @@
 """The look of the course's figures, and the drawings that chapters share."""
 
+import base64
 import io
 
 import numpy as np
@@ -62,14 +63,20 @@ def show(fig, alt, *, dpi=150):
         The alternative text is empty.
     """
     import matplotlib.pyplot as plt
-    from IPython.display import Image, display
+    from IPython.display import display
 
-    if not alt.strip():
+    alt = " ".join(alt.split())
+    if not alt:
         raise ValueError("alt must say what the figure shows; got an empty text")
     file = io.BytesIO()
     fig.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
-    width = int(100 * fig.get_size_inches()[0])
-    display(Image(file.getvalue(), format="png", alt=" ".join(alt.split()), width=width))
+    # The bundle that IPython.display.Image makes; before IPython 8 that class takes no alt. The
+    # text is what is shown where there are no images.
+    display(
+        {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": alt},
+        metadata={"image/png": {"alt": alt, "width": int(100 * fig.get_size_inches()[0])}},
+        raw=True,
+    )
     plt.close(fig)
 
 

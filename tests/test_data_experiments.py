@@ -1,9 +1,11 @@
 """Results of the experiments: from the checkout, or from the repository."""
 
+import email.message
 import functools
 import http.server
 import os
 import threading
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
@@ -28,7 +30,9 @@ def elsewhere(tmp_path, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(experiments, "_CHECKOUT", tmp_path / "site-packages" / "experiments")
-    monkeypatch.setattr(experiments, "_ADDRESS", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(
+        experiments, "_address", lambda name: f"http://127.0.0.1:{server.server_port}"
+    )
     monkeypatch.setenv("ATTN_LIB_DATA", str(tmp_path / "cache"))
     yield server
     server.shutdown()
@@ -39,6 +43,45 @@ def test_in_a_checkout():
     assert data.measured(NAME).read_text().startswith('{"variant"')
     with pytest.raises(FileNotFoundError, match="no experiment has stored 'cifar10/nothing.txt'"):
         data.measured("cifar10/nothing.txt")
+
+
+def test_in_a_wheel(elsewhere, tmp_path, monkeypatch):
+    elsewhere.shutdown()
+    elsewhere.server_close()
+    path = tmp_path / "measured" / NAME
+    path.parent.mkdir(parents=True)
+    path.write_text("a result\n")
+    monkeypatch.setattr(experiments, "_WHEEL", tmp_path / "measured")
+    assert data.measured(NAME) == path
+
+
+@pytest.mark.parametrize("urls", [None, ["Homepage, https://example.org"]])
+def test_without_an_address_the_file_is_named(tmp_path, monkeypatch, urls):
+    monkeypatch.setattr(experiments, "_CHECKOUT", tmp_path / "experiments")
+    message = email.message.Message()
+    for url in urls or []:
+        message["Project-URL"] = url
+    monkeypatch.setattr(experiments, "metadata", lambda name: message)
+    with pytest.raises(FileNotFoundError, match="'a/b.json' is not in .* `make wheel`"):
+        data.measured("a/b.json")
+
+
+def test_not_installed_at_all(tmp_path, monkeypatch):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(experiments, "_CHECKOUT", tmp_path / "experiments")
+    monkeypatch.setattr(experiments, "metadata", missing)
+    with pytest.raises(FileNotFoundError, match="not known"):
+        data.measured("a/b.json")
+
+
+def test_the_address_is_the_package_s(monkeypatch):
+    message = email.message.Message()
+    message["Project-URL"] = "Repository, https://github.com/someone/course"
+    monkeypatch.setattr(experiments, "metadata", lambda name: message)
+    address = "https://raw.githubusercontent.com/someone/course/main/experiments"
+    assert experiments._address("x") == address
 
 
 def test_fetched_once(elsewhere, tmp_path, capfd):

@@ -1,25 +1,29 @@
 """Figures: an image with its text, nothing left open."""
 
+import base64
+
 import matplotlib
 import pytest
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
-from IPython.core import display_functions  # noqa: E402
 
 from attn_lib import plot  # noqa: E402
 
 
 def test_show_displays_the_image_with_its_text(monkeypatch):
     shown = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, **options: shown.append((data, options))
+    )
     fig, _ = plt.subplots(figsize=(4, 2))
     plot.show(fig, alt="Two words\n  and a line break")
-    (image,) = shown
-    assert image.alt == "Two words and a line break"
-    assert image.width == 400 and image.data.startswith(b"\x89PNG")
+    ((data, options),) = shown
+    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert data["text/plain"] == "Two words and a line break"
+    assert options["metadata"]["image/png"] == {"alt": "Two words and a line break", "width": 400}
+    assert options["raw"] is True
     assert not plt.get_fignums()
-    assert display_functions is not None
 
 
 def test_an_empty_text_is_refused():

@@ -232,7 +232,7 @@ def _in_eight_bits(image):
 def _read_images(files, size):
     """(N, 3, size, size) bytes."""
     from PIL import Image, ImageOps
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
     broken = []

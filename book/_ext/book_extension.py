@@ -1,5 +1,7 @@
 """What the book needs of Sphinx beyond Jupyter Book's own configuration."""
 
+from pathlib import Path
+
 from docutils import nodes
 from myst_nb.core.render import NbElementRenderer
 
@@ -55,8 +57,34 @@ def plain_display(app, doctree, docname):
             node[:] = [nodes.Text(rf"\[{text}\]")]
 
 
+def buttons(app, config):
+    """Show the buttons that lead to the repository or to Colab only if its address is known."""
+    options = config.html_theme_options
+    known = bool(options.get("repository_url"))
+    options["use_repository_button"] = options["use_issues_button"] = known
+    if not known:
+        options["launch_buttons"] = {}
+
+
+def link_files(app, doctree, docname):
+    """Make `experiments/cifar10/grid.py`, a path in the repository, a link, if it has an address.
+
+    A chapter writes the path alone, since a relative link would be dead in Colab.
+    """
+    url = app.config.html_theme_options.get("repository_url")
+    for node in list(doctree.findall(nodes.literal)) if url else []:
+        path = node.astext()
+        inside = isinstance(node.parent, nodes.reference)
+        if "/" in path and not inside and Path(app.confdir, path).exists():
+            link = nodes.reference("", "", refuri=f"{url}/blob/main/{path}", internal=False)
+            node.replace_self(link)
+            link += node
+
+
 def setup(app):
     without_thebe(app)
+    app.connect("config-inited", buttons)
+    app.connect("doctree-resolved", link_files)
     app.connect("doctree-resolved", plain_display)
     app.connect("autodoc-skip-member", skip_fields)
     NbElementRenderer.render_image = alt_text(NbElementRenderer.render_image)

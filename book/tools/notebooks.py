@@ -18,6 +18,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import repository
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -31,12 +32,16 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+FOR_COLAB = ("accelerator", "colab")  # a chapter's own wishes, in its first lines
+FOLDED = {"hide-input", "remove-cell"}  # in the book; Colab and JupyterLab fold them too
 MYST = re.compile(
     r"^ *(`{3,}|:{3,})\{"  # a directive
     r"|(?<![`\w\\{}])\{[A-Za-z][\w:.+-]*\}`[^`]"  # a role
     r"|^\([\w-]+\)=\s*$",  # a target
     re.MULTILINE,
 )
+TITLE = re.compile(r"# @title \S")
+MODULE = re.compile(r"^ *\(\w+\): [A-Z]\w+\(", re.MULTILINE)  # torch's description of a module
 MACHINE_PATH = re.compile(r"(?<![\w/.:~%-])/(home|root|tmp|work|Users|opt|mnt)/\w|\b[A-Z]:\\Users")
 EMPTY_ALT = re.compile(r"!\[\s*\]\(|<img(?![^>]*\balt=[\"'][^\"'])")
 
@@ -110,7 +115,8 @@ def complete(nb):
 
 def normalise(nb):
     """Keep what the code determines: no timing, no widget state, ids that follow the source."""
-    nb.metadata = nbformat.from_dict(METADATA)
+    wishes = {key: nb.metadata[key] for key in FOR_COLAB if key in nb.metadata}
+    nb.metadata = nbformat.from_dict(METADATA | wishes)
     nb.nbformat, nb.nbformat_minor = 4, 5
     seen, count = {}, 0
     for cell in nb.cells:
@@ -128,6 +134,11 @@ def normalise(nb):
             for output in cell.outputs:
                 if output.output_type == "execute_result":
                     output.execution_count = cell.execution_count
+            for key in ("cellView", "jupyter"):
+                cell.metadata.pop(key, None)
+            if FOLDED & set(tags(cell)):
+                cell.metadata["cellView"] = "form"  # Colab shows the title alone
+                cell.metadata["jupyter"] = {"source_hidden": True}  # JupyterLab, a row of dots
     return nb
 
 
@@ -228,6 +239,7 @@ def check(root):
         else:
             nb = read_notebook(path)
             found = [*check_pair(read_chapter(chapter), nb), *check_notebook(nb)]
+            found += check_install(nb, root)
             if path.stat().st_size > MAX_NOTEBOOK:
                 found.append(f"{path.stat().st_size:,} bytes; at most {MAX_NOTEBOOK:,}")
             problems += [f"notebooks/{name}.ipynb: {problem}" for problem in found]
@@ -241,6 +253,21 @@ def check_pair(chapter, nb):
     if len(chapter.cells) != len(nb.cells):
         return ["has other cells than the chapter; run `make notebooks`"]
     return []
+
+
+def check_install(nb, root):
+    """Every notebook installs attn_lib in the same way, in its first cell of code."""
+    template = root / "book" / "tools" / "install.py"
+    first = next(iter(code_cells(nb)), None)
+    if template.exists() and (first is None or first.source != install_cell(root)):
+        return ["its first cell of code is not book/tools/install.py with the repository's address"]
+    return []
+
+
+def install_cell(root):
+    """Source of the cell that installs attn_lib, with the address of the repository, if any."""
+    text = (root / "book" / "tools" / "install.py").read_text(encoding="utf-8").rstrip("\n")
+    return text.replace('REPOSITORY = ""', f'REPOSITORY = "{repository.address(root)}"')
 
 
 def check_notebook(nb):
@@ -261,6 +288,8 @@ def check_notebook(nb):
             continue
         if cell.execution_count is None:
             wrong("was not executed; run `make notebooks`")
+        if FOLDED & set(tags(cell)) and not TITLE.match(cell.source):
+            wrong("is folded, in Colab to its title alone, and does not begin with `# @title ...`")
         for tag in tags(cell):
             if tag.startswith("nbval-") and tag != IGNORE:
                 wrong(f"tagged {tag}; only {IGNORE} is used")
@@ -274,10 +303,11 @@ def check_notebook(nb):
                     size = len(data if mime == "image/svg+xml" else base64.b64decode(data))
                     if size > MAX_FIGURE:
                         wrong(f"a figure of {size:,} bytes; at most {MAX_FIGURE:,}")
-                elif MACHINE_PATH.search(str(data)):
-                    wrong("printed a path of one machine")
-            if MACHINE_PATH.search(output.get("text", "")):
+            printed = output.get("text", "") + output.get("data", {}).get("text/plain", "")
+            if MACHINE_PATH.search(printed):
                 wrong("printed a path of one machine")
+            if MODULE.search(printed):
+                wrong("printed a module as torch describes it, which changes between its versions")
             if output.get("name") == "stderr":
                 wrong(f"stored a warning, {output.text.strip()[:80]!r}")
     return problems

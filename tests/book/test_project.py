@@ -3,6 +3,7 @@
 import json
 import re
 
+import repository  # book/tools/repository.py
 import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
@@ -13,54 +14,61 @@ except ImportError:  # Python 3.10
     import tomli as tomllib
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-REPOSITORY = PROJECT["urls"]["Repository"]
-ADDRESS = re.compile(
-    r"(?:github\.com|githubusercontent\.com|colab\.research\.google\.com/github)"
-    r"/([\w-]+)/([\w.-]*\w)|([\w-]+)\.github\.io/([\w.-]*\w)"
+COLAB = re.compile(
+    r"colab\.research\.google\.com/github/([\w-]+/[\w.-]+)/blob/[\w.-]+/([\w./-]+\w)"
 )
-COLAB = re.compile(r"colab\.research\.google\.com/github/[\w-]+/[\w.-]+/blob/[\w.-]+/([\w./-]+\w)")
+# How an address of this project would look: these are written by `make repository` alone.
+OWN = re.compile(
+    r"colab\.research\.google\.com/github/([\w-]+/[\w.-]+)"  # an own notebook, in Colab
+    r"|git\+https://github\.com/([\w-]+/[\w.-]+)"  # an installation
+    r"|[\w-]+\.github\.io/(attn[_-]lib)"
+    r"|github(?:usercontent)?\.com/([\w-]+/attn[_-]lib)\b"
+)
 
 
 def texts():
     """(name, text) of what a reader sees and of the configuration."""
-    for name in ("README.md", "CONTRIBUTING.md", "_config.yml"):
-        if (ROOT / name).exists():
-            yield name, (ROOT / name).read_text(encoding="utf-8")
-    for path in [*ROOT.glob("book/**/*.md"), *ROOT.glob("notebooks/*.ipynb")]:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".ipynb":
-            text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
-        yield path.relative_to(ROOT).as_posix(), text
+    for name in ("README.md", "CONTRIBUTING.md", "_config.yml", "pyproject.toml"):
+        yield name, (ROOT / name).read_text(encoding="utf-8")
+    for path in [*ROOT.glob("book/**/*.md"), *ROOT.glob("attn_lib/**/*.py")]:
+        yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+    for path in ROOT.glob("notebooks/*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        yield path.name, "\n".join("".join(cell["source"]) for cell in cells)
 
 
-def other_addresses(texts, repository, package):
-    """Addresses of this project that are not the repository's."""
-    owner, repo = repository.rstrip("/").split("/")[-2:]
+def other_addresses(texts, url):
+    """Addresses of this project that are not the repository's, one line each."""
+    own = url.removeprefix("https://github.com/")
     for name, text in texts:
-        for match in ADDRESS.finditer(text):
-            found = (match[1] or match[3], (match[2] or match[4]).removesuffix(".git"))
-            if found != (owner, repo) and (found[1] in (repo, package) or found[0] == owner):
-                yield f"{name}: {match[0]} is not {repository}"
+        for match in OWN.finditer(text):
+            found = next(filter(None, match.groups()))
+            if not own or found.removesuffix(".git") != own:
+                yield f"{name}: {match[0]}, and the repository's address is {url or 'not set'}"
 
 
-def test_one_address_of_the_repository():
-    assert not list(other_addresses(texts(), REPOSITORY, PROJECT["name"]))
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    assert config["repository"]["url"] == REPOSITORY
+def test_no_address_but_the_repository_s():
+    url = repository.address(ROOT)
+    assert url == PROJECT["urls"].get("Repository", "")
+    assert yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"] == url
+    assert not list(other_addresses(texts(), url))
 
 
-def test_an_address_left_behind_by_a_fork_is_noticed():
-    left = [("a.md", "git+https://github.com/old/pkg.git and github.com/hujie-frank/SENet")]
-    assert len(list(other_addresses(left, "https://github.com/new/pkg", "pkg"))) == 1
-    assert len(list(other_addresses(left, "https://github.com/new/course", "pkg"))) == 1
-    assert not list(other_addresses(left, "https://github.com/old/pkg", "pkg"))
+def test_an_address_of_nobody_s_is_noticed():
+    left = [("a.md", "git+https://github.com/old/pkg.git, attn-lib.github.io/attn_lib")]
+    assert len(list(other_addresses(left, ""))) == 2
+    assert len(list(other_addresses(left, "https://github.com/new/course"))) == 2
+    authors = [("b.md", "https://github.com/hujie-frank/SENet")]
+    assert not list(other_addresses(authors, ""))
+    stamped = [("c.md", "https://colab.research.google.com/github/new/course/blob/main/a.ipynb")]
+    assert not list(other_addresses(stamped, "https://github.com/new/course"))
 
 
 def test_colab_links_lead_to_files():
     gone = [
         f"{name}: {path}"
         for name, text in texts()
-        for path in COLAB.findall(text)
+        for _, path in COLAB.findall(text)
         if not (ROOT / path).is_file()
     ]
     assert not gone

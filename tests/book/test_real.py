@@ -9,14 +9,14 @@ import pytest
 import torch
 from conftest import ROOT
 
-from attn_lib import data
+from attn_lib import data, train
 from experiments.cifar10 import grid, resnet20
 
 FLAG = "REAL = False"
 
 
 @pytest.fixture
-def few_images(monkeypatch):
+def few_images(monkeypatch, tmp_path):
     """Noise in the place of CIFAR-10, and no compiler, which would take longer than the rest."""
     x = torch.rand(32, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     y = torch.arange(32) % 10
@@ -24,6 +24,7 @@ def few_images(monkeypatch):
     monkeypatch.setattr(data, "cifar10", lambda: split)
     monkeypatch.setattr(torch, "compile", lambda model: model)
     monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setattr(train, "keep_folder", lambda name: tmp_path / name)
     monkeypatch.chdir(ROOT / "notebooks")
 
 
