@@ -1,6 +1,7 @@
 """The look of the course's figures, and the drawings that chapters share."""
 
 import base64
+import html
 import io
 
 import numpy as np
@@ -49,6 +50,8 @@ def use_style():
 def show(fig, alt, *, dpi=150):
     """Display a figure with a text that says what it shows, and close it.
 
+    The text is the image's alternative text in the book; in a notebook it can be opened below.
+
     Parameters
     ----------
     fig : matplotlib.figure.Figure
@@ -75,6 +78,16 @@ def show(fig, alt, *, dpi=150):
     display(
         {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": alt},
         metadata={"image/png": {"alt": alt, "width": int(100 * fig.get_size_inches()[0])}},
+        raw=True,
+    )
+    # JupyterLab 4.6 does not put that text into its page, so it stands below the figure as well;
+    # the book, which does, leaves this out.
+    display(
+        {
+            "text/html": f"<details class='figure-text'><summary>The figure in words</summary>"
+            f"{html.escape(alt)}</details>",
+            "text/plain": "",
+        },
         raw=True,
     )
     plt.close(fig)

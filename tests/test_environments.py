@@ -52,10 +52,13 @@ def test_differences(executed, problem):
 
 
 def test_figures_need_their_text():
-    stored = notebook(figure("a curve"))
-    assert not tool.differences(stored, notebook(figure("a curve")))
+    words = new_output("display_data", data={"text/html": "<details>a curve</details>"})
+    stored = notebook(figure("a curve"), words)
+    assert not tool.differences(stored, notebook(figure("a curve"), words))
+    (problem,) = tool.differences(stored, notebook(figure("a curve")))
+    assert "without its text" in problem
     (problem,) = tool.differences(stored, notebook(figure(None)))
-    assert "without alternative text" in problem
+    assert "without its text" in problem
 
 
 def test_what_is_not_compared():

@@ -17,11 +17,18 @@ def test_show_displays_the_image_with_its_text(monkeypatch):
         "IPython.display.display", lambda data, **options: shown.append((data, options))
     )
     fig, _ = plt.subplots(figsize=(4, 2))
-    plot.show(fig, alt="Two words\n  and a line break")
-    ((data, options),) = shown
+    plot.show(fig, alt="Two words\n  and a line break, x < 1")
+    (data, options), (words, _) = shown
+    assert (
+        "<summary>The figure in words</summary>Two words and a line break, x &lt; 1<"
+        in (words["text/html"])
+    )
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
-    assert data["text/plain"] == "Two words and a line break"
-    assert options["metadata"]["image/png"] == {"alt": "Two words and a line break", "width": 400}
+    assert data["text/plain"] == "Two words and a line break, x < 1"
+    assert options["metadata"]["image/png"] == {
+        "alt": "Two words and a line break, x < 1",
+        "width": 400,
+    }
     assert options["raw"] is True
     assert not plt.get_fignums()
 

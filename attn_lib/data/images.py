@@ -232,11 +232,12 @@ def _in_eight_bits(image):
 def _read_images(files, size):
     """(N, 3, size, size) bytes."""
     from PIL import Image, ImageOps
-    from tqdm.auto import tqdm
+
+    from attn_lib._progress import progress
 
     images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
     broken = []
-    for i, file in enumerate(tqdm(files, desc="images", leave=False)):
+    for i, file in enumerate(progress(files, desc="images")):
         try:
             with Image.open(file) as image:
                 image = _in_eight_bits(ImageOps.exif_transpose(image)).convert("RGB")

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm.auto import tqdm
 
+from attn_lib._progress import progress
 from attn_lib.train import distributed
 from attn_lib.train.record import Record
 
@@ -172,7 +172,7 @@ def fit(
 
     quiet = {} if distributed.is_first() else {"disable": True}
     done = len(history) * steps
-    bar = tqdm(total=epochs * steps, initial=done, unit="batch", leave=False, **quiet)
+    bar = progress(total=epochs * steps, initial=done, unit="batch", **quiet)
     with bar, record:
         for epoch in range(len(history) + 1, epochs + 1):
             bar.set_description(f"epoch {epoch}/{epochs}")
@@ -350,7 +350,7 @@ def over_seeds(make_model, data, seeds=range(5), *, out=None, **fit_options):
     array, (number of seeds,) : accuracies in [0, 1].
     """
     accuracies = []
-    for seed in tqdm(list(seeds), desc="seeds", leave=False):
+    for seed in progress(list(seeds), desc="seeds"):
         torch.manual_seed(seed)
         model = make_model().to(data.x_train)
         folder = None if out is None else Path(out) / str(seed)

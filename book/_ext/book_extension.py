@@ -9,8 +9,7 @@ from myst_nb.core.render import NbElementRenderer
 def alt_text(render_image):
     """Give an output image the alternative text that is stored with the output.
 
-    JupyterLab and Colab read it from the metadata of the output; MyST-NB reads only width and
-    height there.
+    MyST-NB reads only width and height there.
     """
 
     def render(self, data):
@@ -20,6 +19,15 @@ def alt_text(render_image):
             if alt and isinstance(image, nodes.image):
                 image["alt"] = alt
         return images
+
+    return render
+
+
+def without_figure_text(render_html):
+    """Leave out the text below a figure, which attn_lib.plot.show adds for notebooks."""
+
+    def render(self, data):
+        return [] if "class='figure-text'" in data.string else render_html(self, data)
 
     return render
 
@@ -88,4 +96,5 @@ def setup(app):
     app.connect("doctree-resolved", plain_display)
     app.connect("autodoc-skip-member", skip_fields)
     NbElementRenderer.render_image = alt_text(NbElementRenderer.render_image)
+    NbElementRenderer.render_text_html = without_figure_text(NbElementRenderer.render_text_html)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -40,6 +40,7 @@ MYST = re.compile(
     r"|^\([\w-]+\)=\s*$",  # a target
     re.MULTILINE,
 )
+WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without its kernel
 TITLE = re.compile(r"# @title \S")
 MODULE = re.compile(r"^ *\(\w+\): [A-Z]\w+\(", re.MULTILINE)  # torch's description of a module
 MACHINE_PATH = re.compile(r"(?<![\w/.:~%-])/(home|root|tmp|work|Users|opt|mnt)/\w|\b[A-Z]:\\Users")
@@ -130,7 +131,8 @@ def normalise(nb):
             executed = cell.execution_count is not None
             count += executed
             cell.execution_count = count if executed else None
-            cell.outputs = merge_streams(cell.outputs)
+            bars = [o for o in cell.outputs if WIDGET in o.get("data", {})]
+            cell.outputs = merge_streams([o for o in cell.outputs if o not in bars])
             for output in cell.outputs:
                 if output.output_type == "execute_result":
                     output.execution_count = cell.execution_count

@@ -14,6 +14,7 @@ may have added attn_lib alone. `make colab-test` calls it.
 
 import argparse
 import hashlib
+import html
 import json
 import os
 import platform
@@ -205,8 +206,10 @@ def differences(stored, executed):
                 if any(line.strip() for line in lines):
                     problems.append(f"{where}: on stderr, {lines!r}")
             elif "image/png" in output.get("data", {}):
-                if not output.metadata.get("image/png", {}).get("alt"):
-                    problems.append(f"{where}: a figure without alternative text")
+                alt = output.metadata.get("image/png", {}).get("alt")
+                below = "".join(o.get("data", {}).get("text/html", "") for o in new.outputs)
+                if not alt or html.escape(alt) not in below:
+                    problems.append(f"{where}: a figure without its text")
         if IGNORE not in old.metadata.get("tags", []) and printed(old) != printed(new):
             problems.append(f"{where}: shows {printed(new)!r} instead of {printed(old)!r}")
     return problems
