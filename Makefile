@@ -17,6 +17,8 @@ ALL ?=
 NOTEBOOK ?= notebooks
 # Where `make colab-test` runs the notebooks: a list in tests/environments.
 COLAB ?= colab-2026-08
+# SAVE=1 writes the time and memory that it measures into the book; then `make notebooks`.
+SAVE ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -86,7 +88,7 @@ elsewhere: $(STAMP) ## run the notebooks among Colab's packages, and among the o
 	$(BIN)/python tests/environments/run.py oldest --here
 
 colab-test: $(STAMP) ## run the notebooks in Colab's versions, its Python and PyTorch too (COLAB=...)
-	$(BIN)/python tests/environments/run.py $(COLAB)
+	$(BIN)/python tests/environments/run.py $(COLAB) $(if $(SAVE),--save)
 
 notebooks: $(STAMP) ## execute the chapters whose code changed (ALL=1: every chapter)
 	$(RUN) $(BIN)/python book/tools/notebooks.py run $(if $(ALL),--all)

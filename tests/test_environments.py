@@ -1,6 +1,7 @@
 """The run of the notebooks in other environments notices what it is there to notice."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -77,6 +78,30 @@ def test_a_replaced_package_is_noticed():
     ]
 
 
+def test_the_book_says_what_was_measured():
+    """Every chapter's sentence is that of its row in the table."""
+    rows = re.findall(r"notebooks/(\w+)\.ipynb\) \| (\d+) \| ([\d.]+) GB", tool.TABLE.read_text())
+    chapters = sorted(path.stem for path in (tool.ROOT / "book" / "chapters").glob("*.md"))
+    assert sorted(name for name, *_ in rows) == chapters
+    for name, seconds, gigabytes in rows:
+        result = {"seconds": int(seconds), "megabytes": 1000 * float(gigabytes)}
+        text = (tool.ROOT / "book" / "chapters" / f"{name}.md").read_text()
+        sentence = f"takes about {tool.minutes(result)} and {gigabytes} GB of memory"
+        assert tool.SENTENCE.findall(text) == [sentence], name
+
+
+def test_minutes_are_rounded_up():
+    said = [tool.minutes({"seconds": seconds}) for seconds in (12, 30, 31, 61, 100, 121)]
+    assert said == [
+        "half a minute",
+        "half a minute",
+        "1 minute",
+        "1.5 minutes",
+        "2 minutes",
+        "2.5 minutes",
+    ]
+
+
 def test_lists():
     python, pins = tool.read_list("oldest")
     assert python == "3.10" and pins["torch"] == "2.4" and pins["ipython"] == "7.34"
@@ -85,6 +110,18 @@ def test_lists():
         assert python in ("3.12", "3.13") and tool.needs().keys() <= {p.lower() for p in pins}
     with pytest.raises(SystemExit, match="no list 'colab'; there are colab-2026-07"):
         tool.read_list("colab")
+
+
+def test_a_python_without_those_versions_is_skipped_with_a_reason(monkeypatch, capsys):
+    monkeypatch.setattr(tool.sys, "version_info", (3, 13, 0))
+    monkeypatch.setattr(tool.sys, "argv", ["run.py", "oldest", "--here"])
+    monkeypatch.delenv("ATTN_SKIP_NOTHING", raising=False)
+    assert tool.main() == 0
+    assert "oldest: skipped, the packages of oldest need Python 3.10 to 3.11" in (
+        capsys.readouterr().out
+    )
+    monkeypatch.setenv("ATTN_SKIP_NOTHING", "1")
+    assert tool.main() == 1
 
 
 def test_a_freeze_becomes_a_list():

@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import html
 import json
+import math
 import os
 import platform
 import re
@@ -40,8 +41,12 @@ ROOT = HERE.parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 IGNORE = "nbval-ignore-output"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+TABLE = ROOT / "book" / "running_table.md"
+SENTENCE = re.compile(r"takes about .*? and [\d.]+ GB of memory")
 ENVIRONMENTS = ROOT / ".environments"
 RESULT = ROOT / "_build" / "environments"
+# The Pythons for which those versions were released.
+HERE_RANGE = {"lists": ((3, 11), (3, 13)), "oldest": ((3, 10), (3, 11))}
 WORKERS = 2
 SHOWN = 5  # problems of a notebook; all are in RESULT
 TIMEOUT = 900  # seconds for one cell
@@ -107,6 +112,15 @@ def python_of(version):
 # Environments
 
 
+def why_not_here(name):
+    """Why this Python cannot have a list's versions; None if it can."""
+    first, last = HERE_RANGE["oldest" if name == "oldest" else "lists"]
+    if not first <= sys.version_info[:2] <= last:
+        wanted = " to ".join(".".join(map(str, version)) for version in (first, last))
+        return f"the packages of {name} need Python {wanted}; this is {platform.python_version()}"
+    return None
+
+
 def run(command, **options):
     options = {"check": True, "capture_output": True, "text": True} | options
     return subprocess.run([str(part) for part in command], **options)
@@ -131,8 +145,7 @@ def build(name, here):
     install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
     install += ["--disable-pip-version-check", "--constraint", constraints]
     environment = {k: v for k, v in os.environ.items() if k != "PIP_CONSTRAINT"}
-    if "pip" in pins:
-        run([*install, "pip"], capture_output=False, env=environment)
+    run([*install, "--upgrade", "pip"], capture_output=False, env=environment)
     run([*install, *needs(), "setuptools"], capture_output=False, env=environment)
     stamp.write_text(key.hexdigest())
     return folder / "bin" / "python"
@@ -305,6 +318,7 @@ def main():
     parser.add_argument("--here", action="store_true", help="this Python, and `make`'s torch")
     parser.add_argument("--base", help="a Python whose packages are taken as they are")
     parser.add_argument("--list", type=Path, metavar="FREEZE", help="print a list and stop")
+    parser.add_argument("--save", action="store_true", help="write time and memory into the book")
     parser.add_argument("--only", nargs="+", default=None, metavar="NOTEBOOK")
     options = parser.parse_args()
     if options.list:
@@ -312,6 +326,9 @@ def main():
         return 0
     if bool(options.name) == bool(options.base):
         parser.error("give the name of a list, or --base")
+    if options.here and (reason := why_not_here(options.name)):
+        print(f"{options.name}: skipped, {reason}")
+        return 1 if os.environ.get("ATTN_SKIP_NOTHING") == "1" else 0
     base = shutil.which(options.base) if options.base else build(options.name, options.here)
     base = Path(base).absolute()
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -335,10 +352,39 @@ def main():
     machine = {"system": platform.platform(terse=True), "cores": os.cpu_count()}
     stored = {"versions": versions, "machine": machine, "notebooks": results}
     (RESULT / f"{name}.json").write_text(json.dumps(stored, indent=1) + "\n")
+    if options.save:
+        save(results, versions)
     failed = sum(bool(result["problems"]) for result in results)
     took = time.perf_counter() - started
     print(f"{name}: {len(results) - failed} of {len(results)} notebooks run in {took:.0f} s")
     return 1 if failed or not results else 0
+
+
+def save(results, versions):
+    """Write what was measured into the book: a table, and a sentence of every chapter."""
+    rows = ["| chapter | seconds | memory |", "|:--|--:|--:|"]
+    for result in sorted(results, key=lambda result: result["seconds"]):
+        chapter = ROOT / "book" / "chapters" / f"{result['notebook']}.md"
+        text = chapter.read_text(encoding="utf-8")
+        title = re.search(r"^# (.*)", text, re.MULTILINE)[1]
+        link = f"[{title}](../notebooks/{result['notebook']}.ipynb)"
+        rows.append(f"| {link} | {result['seconds']} | {gigabytes(result)} |")
+        text = SENTENCE.sub(
+            f"takes about {minutes(result)} and {gigabytes(result)} of memory", text
+        )
+        chapter.write_text(text, encoding="utf-8")
+    rows += ["", "Python {}, PyTorch {}, NumPy {}; two notebooks at a time.".format(*versions), ""]
+    TABLE.write_text("\n".join(rows), encoding="utf-8")
+
+
+def minutes(result):
+    """What a learner should allow: rounded up to half a minute."""
+    halves = math.ceil(result["seconds"] / 30)
+    return {1: "half a minute", 2: "1 minute"}.get(halves, f"{halves / 2:g} minutes")
+
+
+def gigabytes(result):
+    return f"{math.ceil(result['megabytes'] / 100) / 10:.1f} GB"
 
 
 def report(result):
