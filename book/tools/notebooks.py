@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import jupytext
+import minutes
 import nbformat
 import repository
 from nbclient import NotebookClient
@@ -169,7 +170,7 @@ def run(root, everything=False):
         nb, old = read_chapter(chapter), read_notebook(path)
         if not everything and old is not None and same_code(nb, old) and complete(old):
             copy_outputs(old, nb)
-            write_notebook(normalise(nb), path)
+            store(nb, chapter, path)
             print(f"{name}: code unchanged, outputs kept")
         else:
             todo.append(name)
@@ -210,8 +211,20 @@ def execute(root, name):
     normalise(nb)
     if old is not None and same_code(nb, old) and complete(old) and same_outputs(nb, old):
         copy_outputs(old, nb)
-    write_notebook(nb, path)
+    store(nb, root / "book" / "chapters" / f"{name}.md", path)
     return None
+
+
+def store(nb, chapter, path):
+    """Write a notebook, and into both its files how long the chapter takes."""
+    normalise(nb)
+    text = minutes.stamp(chapter.read_text(encoding="utf-8"), nb)
+    if text != chapter.read_text(encoding="utf-8"):
+        chapter.write_text(text, encoding="utf-8")
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            cell.source = minutes.stamp(cell.source, nb)
+    write_notebook(normalise(nb), path)
 
 
 def same_outputs(nb, old):
@@ -241,7 +254,7 @@ def check(root):
         else:
             nb = read_notebook(path)
             found = [*check_pair(read_chapter(chapter), nb), *check_notebook(nb)]
-            found += check_install(nb, root)
+            found += [*check_install(nb, root), *minutes.problems(nb)]
             if path.stat().st_size > MAX_NOTEBOOK:
                 found.append(f"{path.stat().st_size:,} bytes; at most {MAX_NOTEBOOK:,}")
             problems += [f"notebooks/{name}.ipynb: {problem}" for problem in found]

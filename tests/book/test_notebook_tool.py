@@ -169,3 +169,47 @@ def test_check_refuses(cell, problem):
 )
 def test_check_accepts(cell):
     assert tool.check_notebook(new_notebook(cells=[cell])) == []
+
+
+TIMED = (
+    HEADER
+    + """
+# A chapter
+
+> **Time**: 1 minutes to read, 0 for the exercises.
+
+"""
+    + "word " * 390
+    + """
+
+$$a = b$$
+
+```{code-cell} ipython3
+a = 1
+b = 2
+```
+
+### Exercise 1 (core, 10 min): in the text
+
+## Exercises
+
+"""
+    + "word " * 500
+    + """
+
+### Exercise 2 (project, 45 min): at the end
+"""
+)
+
+
+def test_the_time_of_a_chapter_is_counted(root):
+    write(root, TIMED)
+    assert tool.run(root) == 0
+    chapter, line = root / "book" / "chapters" / "a.md", "3 minutes to read, 55 for the exercises."
+    assert line in chapter.read_text() and line in stored(root)
+    assert not tool.check(root)
+    assert tool.run(root) == 0 and line in stored(root)
+    for path in (chapter, root / "notebooks" / "a.ipynb"):
+        path.write_text(path.read_text().replace("3 minutes to read", "9 minutes to read"))
+    (problem,) = tool.check(root)
+    assert "'**Time**: 9 minutes" in problem and "it is '**Time**: 3 minutes" in problem
