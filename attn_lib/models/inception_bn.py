@@ -117,7 +117,11 @@ class BNInception(nn.Module):
             stage = int(name[0]) - 3
             here = attention and (lambda c, stage=stage: attention(c, stage))
             if not widths[0]:
-                pooling = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+                # the port's windows, and one more where a side is odd, as the convolutions have it
+                pooling = nn.Sequential(
+                    nn.ConstantPad2d((0, 1, 0, 1), float("-inf")),
+                    nn.MaxPool2d(3, stride=2, ceil_mode=True),
+                )
             elif name == "5b":
                 pooling = nn.MaxPool2d(3, stride=1, padding=1)
             else:
@@ -177,7 +181,8 @@ def inception_bn(attention=None, num_classes=1000, *, placement=None, **attentio
 
     The convolutions have biases, as in the port, although a batch norm follows each of them; the
     released SE-BN-Inception has none. Batch norm averages with PyTorch's momentum of 0.1, where the
-    port sets 0.9; this changes training alone.
+    port sets 0.9; this changes training alone. Images of any size are taken; where the sides of a
+    feature map are odd before a block of stride 2, as for 240x240, the port fails.
     """
     choose_placement(placement, ("standard",), "standard")
     make = attention_factory(attention, attention_options, stages=3)
