@@ -115,6 +115,8 @@ def _train(cli, options):
 
 def _data(cli, options):
     """The images in [0, 1], their classes, and how they are varied in training."""
+    if options.cutout < 0:
+        cli.error(f"--cutout is a number of pixels, 0 for none; got {options.cutout}")
     if options.cutout and not options.augment:
         cli.error("--cutout is part of the augmentation that --no-augment leaves out")
     if options.dataset == "folder":
