@@ -317,6 +317,12 @@ def test_broken_images_are_named(folder):
             "class 'b' .* has no image",
         ),
         (lambda p: None, {"size": 0}, ValueError, "size must be an integer of at least 1; got 0"),
+        (
+            lambda p: [save(p / n / f"{i}.png", (0, 0, 0)) for n in "ab" for i in range(2)],
+            {"size": 10**7},
+            ValueError,
+            "4 images of 10000000x10000000 pixels do not fit into memory",
+        ),
         (lambda p: None, {"size": 8.5}, TypeError, "size must be an integer .*; got 8.5"),
         (
             lambda p: [save(p / n / "1.png", (0, 0, 0)) for n in "ab"],

@@ -196,6 +196,7 @@ def test_one_value_a_stage():
         ({"placement": "pre"}, "unknown placement 'pre'; the published ones are 'standard'"),
         ({"reduction": (2, 4)}, r"one value for each of the 3 stages; got \(2, 4\)"),
         ({"ratio": 4}, "'se' has no option 'ratio'"),
+        ({"num_classes": 0}, "num_classes must be an integer of at least 1; got 0"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):

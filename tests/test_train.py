@@ -86,7 +86,7 @@ def test_evaluate_counts():
         evaluate(model, x[:0], y[:0])
     with pytest.raises(ValueError, match="12 images and 11 labels"):
         evaluate(model, x, y[1:])
-    with pytest.raises(ValueError, match="batch_size must be an integer of at least 1; got 0"):
+    with pytest.raises(ValueError, match="batch_size must be an integer from 1 to 10+; got 0"):
         evaluate(model, x, y, batch_size=0)
 
 
@@ -224,14 +224,18 @@ def test_what_fit_refuses(few, options, message):
 
 INFINITE = (float("nan"), float("inf"), -float("inf"))
 RANGES = {  # every number that fit takes: what is refused, what is said of it, what is taken
-    "epochs": ((0, -1, 1.5, "2"), "an integer of at least 1", (1, np.int64(1))),
-    "batch_size": ((1, 0, -4, 64.0), "an integer of at least 2", (2, np.int64(50), 10**9)),
+    "epochs": ((0, -1, 1.5, "2", 10**10), "an integer from 1 to 10", (1, np.int64(1))),
+    "batch_size": ((1, 0, 64.0, 10**19), "an integer from 2 to 10", (2, np.int64(50), 10**9)),
     "lr": (
-        (0, -0.1, None, *INFINITE),
-        "number above 0",
+        (0, -0.1, 1e300, None, *INFINITE),
+        "number above 0 and below 10",
         (1e-9, np.float32(0.01), torch.tensor(0.1)),
     ),
-    "weight_decay": ((-1, -1e-9, *INFINITE), "number of at least 0", (0, np.float32(0.1))),
+    "weight_decay": (
+        (-1, 1e300, *INFINITE),
+        "number of at least 0 and below",
+        (0, np.float32(0.1)),
+    ),
     "seed": ((-1, 2**32, 0.5, None), "an integer from 0 to 4294967295", (2**32 - 1, np.int64(3))),
     "label_smoothing": ((1, -0.1, *INFINITE), "number of at least 0 and below 1", (0, 0.999)),
     "clip_norm": ((0, -1, *INFINITE), "number above 0", (None, 1e-9, np.float32(1))),
@@ -660,6 +664,20 @@ def test_batch_norm_of_every_kind_is_shared(few, connected, options):
     torch.testing.assert_close(model.eval()(x), plain.eval()(x), rtol=1e-12, atol=1e-12)
 
 
+def test_on_a_gpu_the_batch_norms_are_torchs_for_many_processes(few, connected, monkeypatch):
+    """Their statistics need a GPU; what is tested here is that they are put in and taken out."""
+    monkeypatch.setattr(distributed, "_on_gpu", lambda model: True)
+    monkeypatch.setattr(distributed, "DistributedDataParallel", lambda model, device_ids: model)
+    model = normalised().eval()
+    before = [vars(module).keys() for module in model.modules()]
+    wanted = model(few.x_train)
+    with distributed.shared(model) as shared:
+        assert [type(shared[i]) for i in (1, 4)] == [nn.SyncBatchNorm] * 2
+        assert torch.equal(shared(few.x_train), wanted)
+    assert type(model[1]) is nn.BatchNorm2d and type(model[4]) is nn.BatchNorm1d
+    assert [vars(module).keys() for module in model.modules()] == before
+
+
 def test_the_own_batch_norms_are_back_after_training(few, connected):
     model = normalised()
     fit(model, few, **QUICK)
@@ -788,10 +806,11 @@ def test_command_reports_errors_in_a_line(tmp_path, capsys):
     assert main(["--dataset", "folder", "--data", str(tmp_path / "none"), "--out", out]) == 1
     assert "is not a folder" in capsys.readouterr().err
     for option, value, message in (
-        ("--lr", "nan", "lr must be a finite number above 0; got nan"),
-        ("--weight-decay", "-1", "weight_decay must be a finite number of at least 0; got -1.0"),
+        ("--lr", "nan", "lr must be a finite number above 0 and below 1000000000; got nan"),
+        ("--weight-decay", "-1", "weight_decay must be a finite number of at least 0 and below"),
         ("--seed", "-1", "seed must be an integer from 0 to 4294967295; got -1"),
-        ("--epochs", "0", "epochs must be an integer of at least 1; got 0"),
+        ("--epochs", "0", "epochs must be an integer from 1 to 1000000000; got 0"),
+        ("--width", "1e300", "cannot make resnet_cifar with {'num_classes': 10, "),
         ("--ema-decay", "inf", "ema_decay must be a finite number of at least 0 and below 1"),
     ):
         assert main([option, value, "--out", out]) == 1

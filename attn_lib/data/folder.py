@@ -167,7 +167,13 @@ def _read_images(files, size):
     from PIL import Image, ImageOps
     from tqdm import tqdm
 
-    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+    try:
+        images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+    except RuntimeError:
+        raise ValueError(
+            f"{len(files)} images of {size}x{size} pixels do not fit into memory; choose a smaller "
+            "size"
+        ) from None
     broken = []
     for i, file in enumerate(tqdm(files, desc="images", leave=False)):
         try:

@@ -15,6 +15,7 @@ import re
 import torch
 from torch import nn
 
+from attn_lib.layers._base import positive_int
 from attn_lib.models._hook import attention_factory, choose_placement
 from attn_lib.models.resnet import initialise
 
@@ -171,7 +172,7 @@ def inception_bn(attention=None, num_classes=1000, *, placement=None, **attentio
     Raises
     ------
     ValueError
-        An unknown placement, attention or option; the message lists the known.
+        An unknown placement, attention or option; the message lists the known. No classes.
 
     Notes
     -----
@@ -186,4 +187,4 @@ def inception_bn(attention=None, num_classes=1000, *, placement=None, **attentio
     """
     choose_placement(placement, ("standard",), "standard")
     make = attention_factory(attention, attention_options, stages=3)
-    return BNInception(num_classes, make)
+    return BNInception(positive_int("num_classes", num_classes), make)

@@ -85,7 +85,11 @@ def _train(cli, options):
     mean, std = split.scale()
     split = split.standardised()
     train.seed_everything(options.seed)
-    model = getattr(models, options.model)(**arguments).to(train.device())
+    try:
+        model = getattr(models, options.model)(**arguments).to(train.device())
+    except (RuntimeError, TypeError) as error:  # too large for the memory, or for a number
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"cannot make {options.model} with {arguments}: {reason}") from error
     about = {"dataset": options.dataset, "model": {"name": options.model, **arguments}}
     if options.dataset == "folder":
         about["data"] = Path(options.data).resolve().name  # it may lie elsewhere next time

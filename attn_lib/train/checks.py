@@ -6,7 +6,9 @@ The numbers come back as Python's own, whatever they were before: a checkpoint t
 import math
 import operator
 
-__all__ = ["check_split", "integer", "number", "seed_of"]
+__all__ = ["MOST", "check_split", "integer", "number", "seed_of"]
+
+MOST = 10**9  # of anything: far from what overflows in PyTorch, and farther from what is useful
 
 
 def integer(name, value, least, most=math.inf):

@@ -80,6 +80,10 @@ def mean_loss(loss_sum, batch_size):
     return loss_sum * (_world() / batch_size)
 
 
+def _on_gpu(model):
+    return next(model.parameters()).is_cuda
+
+
 @contextmanager
 def shared(model):
     """``model`` with gradients averaged over the processes, and batch norm over the whole batch.
@@ -97,7 +101,7 @@ def shared(model):
     if not _connected():
         yield model
         return
-    on_gpu = next(model.parameters()).is_cuda
+    on_gpu = _on_gpu(model)
     # torch's SyncBatchNorm is written for GPUs and refuses a tensor on the CPU.
     kind = nn.SyncBatchNorm if on_gpu else _SyncBatchNorm
     norms = {}
@@ -150,7 +154,7 @@ class _SyncBatchNorm(_BatchNorm):
         mean = _Sum.apply(wide.sum(axes)) / count
         centred = wide - mean.view(column)
         variance = _Sum.apply((centred * centred).sum(axes)) / count
-        if self.running_mean is not None:
+        if self.track_running_stats and self.running_mean is not None:
             self._track(mean.detach(), variance.detach() * (count / (count - 1)))
         y = centred * torch.rsqrt(variance + self.eps).view(column)
         if self.weight is not None:

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from attn_lib.train import distributed
-from attn_lib.train.checks import check_split, integer, number, seed_of
+from attn_lib.train.checks import MOST, check_split, integer, number, seed_of
 from attn_lib.train.record import Record
 
 __all__ = ["device", "evaluate", "fit", "over_seeds", "seed_everything"]
@@ -138,10 +138,10 @@ def fit(
     TypeError
         Something else than a number, or than an integer, where one is wanted.
     """
-    epochs = integer("epochs", epochs, 1)
-    batch_size = integer("batch_size", batch_size, 2)  # batch norm needs two values
-    lr = number("lr", lr, above=0)
-    weight_decay = number("weight_decay", weight_decay, least=0)
+    epochs = integer("epochs", epochs, 1, MOST)
+    batch_size = integer("batch_size", batch_size, 2, MOST)  # batch norm needs two values
+    lr = number("lr", lr, above=0, below=MOST)
+    weight_decay = number("weight_decay", weight_decay, least=0, below=MOST)
     seed = seed_of(seed)
     label_smoothing = number("label_smoothing", label_smoothing, least=0, below=1)
     if clip_norm is not None:
@@ -322,7 +322,7 @@ def evaluate(model, x, y, batch_size=512):
     ValueError
         There are no images, or not as many labels as images; ``batch_size`` is below 1.
     """
-    batch_size = integer("batch_size", batch_size, 1)
+    batch_size = integer("batch_size", batch_size, 1, MOST)
     if len(x) == 0:
         raise ValueError("no images to test")
     if len(x) != len(y):
