@@ -669,13 +669,13 @@ def test_on_a_gpu_the_batch_norms_are_torchs_for_many_processes(few, connected, 
     monkeypatch.setattr(distributed, "_on_gpu", lambda model: True)
     monkeypatch.setattr(distributed, "DistributedDataParallel", lambda model, device_ids: model)
     model = normalised().eval()
-    before = [vars(module).keys() for module in model.modules()]
+    before = [list(vars(module)) for module in model.modules()]
     wanted = model(few.x_train)
     with distributed.shared(model) as shared:
         assert [type(shared[i]) for i in (1, 4)] == [nn.SyncBatchNorm] * 2
         assert torch.equal(shared(few.x_train), wanted)
     assert type(model[1]) is nn.BatchNorm2d and type(model[4]) is nn.BatchNorm1d
-    assert [vars(module).keys() for module in model.modules()] == before
+    assert [list(vars(module)) for module in model.modules()] == before
 
 
 def test_the_own_batch_norms_are_back_after_training(few, connected):
