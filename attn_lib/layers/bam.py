@@ -5,6 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
+from attn_lib.layers import _fast
 from attn_lib.layers._base import Attention, positive_int
 
 __all__ = ["BAM"]
@@ -75,11 +76,19 @@ class BAM(Attention):
     def gates(self, x):
         """``{"joint": g}`` for x (N, C, H, W), with g of the same shape, in (1, 2)."""
         self._check(x)
-        c = self.channel(x.mean((2, 3)))[:, :, None, None]  # (N, C, 1, 1)
+        return {"joint": _fast.joint(*self._branches(x))}
+
+    def forward(self, x):
+        """Product of x, (N, C, H, W), with its gate: same shape, dtype and memory format."""
+        if not self._computes(BAM.gates):
+            return super().forward(x)
+        self._check(x)
+        return _fast.scale_by_joint(x, *self._branches(x))
+
+    def _branches(self, x):
+        c = self.channel(_fast.mean(x, (2, 3)).flatten(1))[:, :, None, None]  # (N, C, 1, 1)
         s = self.spatial(x)  # (N, 1, H, W)
-        a = c * s if self.combine == "product" else c + s
-        a.sigmoid_()
-        return {"joint": 1 + a if torch.is_grad_enabled() else a.add_(1)}
+        return c, s, torch.mul if self.combine == "product" else torch.add
 
     def extra_repr(self):
         return (

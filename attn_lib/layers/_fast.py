@@ -1,0 +1,355 @@
+"""Work on whole feature maps, with hand-derived backward passes for training in eager PyTorch.
+
+A gate costs passes over the map, and a training step of plain operations makes more of them than
+it has to: every product allocates a map, the gradient of a mean or of a maximum is a map of its
+own, and a second gate keeps a second map. The functions below derive those gradients by hand, as
+the chapters do. Each has a plain form beside it, in PyTorch's own operations, which computes the
+same and answers wherever the fast one cannot: without gradients, traced, exported, compiled, under
+``torch.func`` and forward-mode derivatives, in half precision on a CPU, for an empty batch and for
+subclasses of tensors. A gradient that shall have a gradient itself (``create_graph=True``) is
+computed by the plain form, too.
+
+The small networks between pooling and product stay ordinary module calls, so that hooks, pruning,
+sharding and counters see all of them.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.autograd import Function, forward_ad
+from torch.nn import functional as F
+from torch.utils.weak import WeakTensorKeyDictionary
+
+# Without forward-mode derivatives the level is -1; there is no public way to ask.
+_functorch = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
+
+
+def eager(x):
+    """Whether x is an ordinary tensor that is computed with now: not traced, not transformed."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(x) in (torch.Tensor, nn.Parameter)
+        and not torch.jit.is_tracing()
+        and not _functorch()
+        and forward_ad._current_level < 0
+    )
+
+
+def serves(x, *gates):
+    """Whether the hand-derived backward passes can serve for x and what multiplies it."""
+    return (
+        torch.is_grad_enabled()
+        and eager(x)
+        and x.numel() > 0
+        and (x.dtype in (torch.float32, torch.float64) or x.device.type != "cpu")
+        and all(eager(gate) and gate.dtype == x.dtype for gate in gates)
+    )
+
+
+# ---- products
+
+
+def scale(x, gate):
+    """Product of x, (N, C, H, W), with a gate that broadcasts to it; the product of both twice.
+
+    Backward keeps x and the gate; or, where x was itself made by :func:`scale_and_remember` and
+    is as it was then, what it was made from.
+    """
+    if not serves(x, gate):
+        return x * gate
+    return _Scale.apply(x, gate, _made_from(x))
+
+
+def scale_again(y, gate):
+    """:func:`scale` for a y that nobody else will read: without gradients, in place."""
+    if eager(y) and not torch.is_grad_enabled() and y.dtype == gate.dtype:
+        return y.mul_(gate)
+    return scale(y, gate)
+
+
+def scale_and_remember(x, gate):
+    """:func:`scale`; a later product need not keep its result, but can make it again."""
+    y = scale(x, gate)
+    if serves(x, gate) and y.requires_grad:
+        _factors[y] = (x, gate, y._version)
+    return y
+
+
+_factors = WeakTensorKeyDictionary()  # a product -> what it was made from, as long as it lives
+
+
+def _made_from(x):
+    """The two factors of x, or None: not known, or x has been changed in place since."""
+    first, second, version = _factors.get(x, (None, None, None))
+    return (first, second) if version == x._version else None
+
+
+class _Scale(Function):
+    """y = gate x, with dx = gate dy and dgate = sum of x dy over what was broadcast."""
+
+    @staticmethod
+    def forward(ctx, x, gate, factors):
+        ctx.save_for_backward(gate, *(factors or (x,)))
+        return x * gate
+
+    @staticmethod
+    def backward(ctx, dy):
+        gate, x, *more = ctx.saved_tensors
+        if more:
+            x = x * more[0]
+        if torch.is_grad_enabled():
+            return *_differentiable(torch.mul, (x, gate), dy), None
+        dx = dgate = None
+        if ctx.needs_input_grad[1]:
+            t = x.mul_(dy) if more else x * dy  # scratch: summed, then overwritten by dx
+            axes = tuple(i for i in range(4) if gate.shape[i] != t.shape[i])
+            dgate = total(t, axes) if axes else t
+        if ctx.needs_input_grad[0]:
+            dx = torch.mul(dy, gate, out=t) if dgate is not None and axes else dy * gate
+        return dx, dgate, None
+
+
+def scale_by_sigmoids(x, a, b):
+    """Product of x, (N, C, H, W), with sigmoid(a), (N, C, H, 1), and sigmoid(b), (N, C, 1, W)."""
+    if serves(x, a, b):
+        return _ScaleBySigmoids.apply(x, a, b)
+    return _plain_scale_by_sigmoids(x, a, b)
+
+
+def _plain_scale_by_sigmoids(x, a, b):
+    return x * torch.sigmoid(a) * torch.sigmoid(b)
+
+
+class _ScaleBySigmoids(Function):
+    """y = x g h with g = sigmoid(a) and h = sigmoid(b).
+
+    dx = dy g h; and since dg/da = g (1 - g), the gradient of a is (1 - g) times the sum of x dx
+    over its row, that of b (1 - h) times the sum over its column: one product serves both.
+    """
+
+    @staticmethod
+    def forward(ctx, x, a, b):
+        ctx.save_for_backward(x, a, b)
+        return (x * torch.sigmoid(a)).mul_(torch.sigmoid(b))
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, a, b = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _differentiable(_plain_scale_by_sigmoids, (x, a, b), dy)
+        g, h = torch.sigmoid(a), torch.sigmoid(b)
+        dx = (dy * g).mul_(h)
+        da = db = None
+        if any(ctx.needs_input_grad[1:]):
+            t = x * dx
+            da, db = total(t, (3,)) * (1 - g), total(t, (2,)) * (1 - h)
+        return dx, da, db
+
+
+def scale_by_joint(x, c, s, combine):
+    """Product of x, (N, C, H, W), with 1 + sigmoid(a) for a = c s or c + s.
+
+    c is (N, C, 1, 1) and s (N, 1, H, W); ``combine`` is ``torch.mul`` or ``torch.add``.
+    """
+    if serves(x, c, s):
+        return _ScaleByJoint.apply(x, c, s, combine)
+    return x * joint(c, s, combine)
+
+
+def joint(c, s, combine):
+    """The gate 1 + sigmoid(c s) or 1 + sigmoid(c + s), of the map's full size."""
+    return 1 + torch.sigmoid(combine(c, s))
+
+
+class _ScaleByJoint(Function):
+    """y = x (1 + g) with g = sigmoid(a): the gate is made again in backward, not kept."""
+
+    @staticmethod
+    def forward(ctx, x, c, s, combine):
+        ctx.save_for_backward(x, c, s)
+        ctx.combine = combine
+        return combine(c, s, out=torch.empty_like(x)).sigmoid_().add_(1).mul_(x)
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, c, s = ctx.saved_tensors
+        combine = ctx.combine
+        if torch.is_grad_enabled():
+            plain = lambda x, c, s: x * joint(c, s, combine)  # noqa: E731
+            return *_differentiable(plain, (x, c, s), dy), None
+        g = combine(c, s, out=torch.empty_like(x)).sigmoid_()
+        dx = torch.addcmul(dy, dy, g) if ctx.needs_input_grad[0] else None
+        dc = ds = None
+        if any(ctx.needs_input_grad[1:3]):
+            da = torch.ops.aten.sigmoid_backward(x * dy, g)
+            if combine is torch.add:
+                dc, ds = total(da, (2, 3)), total(da, (1,))
+            else:
+                dc = total(torch.mul(da, s, out=g), (2, 3))
+                ds = total(da.mul_(c), (1,))
+        return dx, dc, ds, None
+
+
+# ---- poolings
+
+
+def mean(x, axes):
+    """Mean of x over a tuple of axes, kept with length 1.
+
+    As sum and quotient, whose gradient is a vector spread by strides; that of ``x.mean`` is a map.
+    Where the channels come last in memory, a sum over one axis with them in the inner loop is
+    several times as fast.
+    """
+    if eager(x) and x.dtype in (torch.float32, torch.float64):  # a sum of halves overflows
+        return total(x, axes) / math.prod(x.shape[axis] for axis in axes)
+    return x.mean(axes, keepdim=True)
+
+
+def total(x, axes):
+    """Sum of x over a tuple of axes, kept with length 1."""
+    if x.stride(1) == 1 and axes in ((2,), (3,)):
+        return _last(x).sum(axes[0] - 1, keepdim=True).permute(0, 3, 1, 2)
+    return x.sum(axes, keepdim=True)
+
+
+def _last(x):
+    return x.permute(0, 2, 3, 1)
+
+
+def pool_positions(x):
+    """x itself, its means and its maxima over H and W, (N, C) each.
+
+    What is multiplied later should be the x that comes out: then the gradients of all three meet
+    here, and no map is made for those of mean and maximum. A tie's gradient goes to the first.
+    """
+    if serves(x):
+        return _PoolPositions.apply(x)
+    if eager(x) and not torch.is_grad_enabled():
+        return x, x.mean((2, 3)), x.amax((2, 3))  # the same values, several times faster
+    return x, x.mean((2, 3)), x.flatten(2).max(2).values
+
+
+class _PoolPositions(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.set_materialize_grads(False)
+        maximum, where = _max_over_positions(x)
+        ctx.shape = x.shape
+        ctx.save_for_backward(where)
+        return x, x.mean((2, 3)), maximum
+
+    @staticmethod
+    def backward(ctx, dx, dmean, dmax):
+        (where,) = ctx.saved_tensors
+        n, c, h, w = ctx.shape
+        spread = None if dmean is None else (dmean / (h * w))[:, :, None, None]
+        if dmax is not None:
+            dmax = dmax[:, :, None]
+        return _meet(ctx.shape, dx, spread, dmax, where[:, :, None], flat=True)
+
+
+def pool_channels(x):
+    """x itself, and its maxima and means over C as two planes, (N, 2, H, W).
+
+    See :func:`pool_positions`. In eager mode the planes come channels last: the CPU's convolution
+    goes backward through them several times as fast.
+    """
+    if serves(x):
+        out, planes = _PoolChannels.apply(x)
+        if x in _factors:
+            _factors[out] = _factors[x]
+        return out, planes
+    if eager(x):
+        grad = torch.is_grad_enabled()
+        maximum = x.max(1, keepdim=True).values if grad else x.amax(1, keepdim=True)
+        return x, _planes(maximum, x.mean(1, keepdim=True))
+    return x, torch.cat((x.max(1, keepdim=True).values, x.mean(1, keepdim=True)), 1)
+
+
+def _planes(maximum, average):
+    planes = torch.cat((maximum, average), 1)
+    return planes.contiguous(memory_format=torch.channels_last)
+
+
+class _PoolChannels(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.set_materialize_grads(False)
+        maximum, where = _max_over_channels(x)
+        ctx.shape = x.shape
+        ctx.save_for_backward(where.to(torch.int32))  # half of what torch keeps for a position
+        return x, _planes(maximum, x.mean(1, keepdim=True))
+
+    @staticmethod
+    def backward(ctx, dx, dplanes):
+        (where,) = ctx.saved_tensors
+        spread = dmax = None
+        if dplanes is not None:
+            dmax, spread = dplanes[:, :1], dplanes[:, 1:] / ctx.shape[1]
+        return _meet(ctx.shape, dx, spread, dmax, where.long(), flat=False)
+
+
+def _meet(shape, dx, spread, dmax, where, flat):
+    """dx + spread, with dmax added at ``where`` (along C, or along H and W as one axis: flat)."""
+    if torch.is_grad_enabled() or dx is None:
+        parts = [] if dx is None else [dx]
+        if spread is not None:
+            parts.append(spread.expand(shape))
+        if dmax is not None:
+            zeros = dmax.new_zeros(shape)
+            zeros = zeros.flatten(2).scatter(2, where, dmax) if flat else zeros.scatter(1, where, dmax)
+            parts.append(zeros.view(shape))
+        return sum(parts) if parts else None
+    # dx comes from the product with x, which made it for us alone
+    if spread is not None:
+        dx.add_(spread)
+    if dmax is not None:
+        axis, view = (2, dx.flatten(2)) if flat else (1, dx)
+        # no two entries of where meet: a scatter, deterministic everywhere
+        view.scatter_(axis, where, view.gather(axis, where).add_(dmax))
+    return dx
+
+
+# The CPU's maximum with its position goes entry by entry, unless what is not reduced lies side by
+# side in memory: pooled channels last, it is several times as fast. All give the first of a tie.
+
+
+def _max_over_positions(x):
+    """(N, C, H, W) -> maxima (N, C) and their positions in 0 … HW - 1."""
+    if x.device.type != "cpu":
+        return x.flatten(2).max(2)
+    if not x.is_contiguous():
+        maximum, where = F.adaptive_max_pool2d(x, 1, return_indices=True)
+        return maximum.flatten(1), where.flatten(1)
+    n, c, h, w = x.shape
+    columns, rows = F.adaptive_max_pool2d(
+        x.view(n * c, h, 1, w).permute(0, 3, 2, 1), 1, return_indices=True
+    )
+    columns, rows = columns.view(n, c, w), rows.view(n, c, w)
+    maximum = columns.amax(2)
+    where = torch.arange(w).add(rows, alpha=w)
+    where = where.masked_fill_(columns != maximum[:, :, None], h * w)
+    return maximum, where.amin(2).clamp_(max=h * w - 1)  # a NaN is not equal to itself
+
+
+def _max_over_channels(x):
+    """(N, C, H, W) -> maxima and their channels, both (N, 1, H, W)."""
+    if x.device.type != "cpu" or not x.is_contiguous():
+        return x.max(1, keepdim=True)
+    n, c, h, w = x.shape
+    pixels = x.view(n, c, h * w).transpose(1, 2).unsqueeze(2)  # (N, HW, 1, C), channels last
+    maximum, where = F.adaptive_max_pool2d(pixels, 1, return_indices=True)
+    return maximum.view(n, 1, h, w), where.view(n, 1, h, w)
+
+
+# ---- helpers
+
+
+def _differentiable(plain, inputs, dy):
+    """Gradients of ``plain`` at inputs, with a graph of their own."""
+    with torch.enable_grad():
+        inputs = [t.view_as(t) for t in inputs]  # one may have been computed from another
+        needed = [t for t in inputs if t.requires_grad]
+        found = iter(torch.autograd.grad(plain(*inputs), needed, dy, create_graph=True))
+    return tuple(next(found) if t.requires_grad else None for t in inputs)
