@@ -100,13 +100,16 @@ class _Scale(Function):
             x = x * more[0]
         if torch.is_grad_enabled():
             return *_differentiable(torch.mul, (x, gate), dy), None
-        dx = dgate = None
-        if ctx.needs_input_grad[1]:
-            t = x.mul_(dy) if more else x * dy  # scratch: summed, then overwritten by dx
-            axes = tuple(i for i in range(4) if gate.shape[i] != t.shape[i])
-            dgate = total(t, axes) if axes else t
-        if ctx.needs_input_grad[0]:
-            dx = torch.mul(dy, gate, out=t) if dgate is not None and axes else dy * gate
+        axes = tuple(i for i in range(4) if gate.shape[i] != dy.shape[i])
+        if not ctx.needs_input_grad[1]:
+            return dy * gate, None, None
+        if 0 in axes or not axes:
+            return dy * gate, (x * dy).sum_to_size(gate.shape), None
+        dx, dgate = x if more else torch.empty_like(x), torch.empty_like(gate)
+        for x_, dy_, gate_, dx_, dgate_ in _parts(x, dy, gate, dx, dgate):
+            torch.mul(x_, dy_, out=dx_)  # scratch until its sum is taken
+            torch.sum(dx_, axes, keepdim=True, out=dgate_)
+            torch.mul(dy_, gate_, out=dx_)
         return dx, dgate, None
 
 
@@ -131,7 +134,10 @@ class _ScaleBySigmoids(Function):
     @staticmethod
     def forward(ctx, x, a, b):
         ctx.save_for_backward(x, a, b)
-        return (x * torch.sigmoid(a)).mul_(torch.sigmoid(b))
+        y = torch.empty_like(x)
+        for x_, y_, g, h in _parts(x, y, torch.sigmoid(a), torch.sigmoid(b)):
+            torch.mul(x_, g, out=y_).mul_(h)
+        return y
 
     @staticmethod
     def backward(ctx, dy):
@@ -139,11 +145,13 @@ class _ScaleBySigmoids(Function):
         if torch.is_grad_enabled():
             return _differentiable(_plain_scale_by_sigmoids, (x, a, b), dy)
         g, h = torch.sigmoid(a), torch.sigmoid(b)
-        dx = (dy * g).mul_(h)
-        da = db = None
-        if any(ctx.needs_input_grad[1:]):
-            t = x * dx
-            da, db = total(t, (3,)) * (1 - g), total(t, (2,)) * (1 - h)
+        dx, da, db, scratch = torch.empty_like(x), 1 - g, 1 - h, None
+        for x_, dy_, g_, h_, dx_, da_, db_ in _parts(x, dy, g, h, dx, da, db):
+            torch.mul(dy_, g_, out=dx_).mul_(h_)
+            scratch = torch.empty_like(x_) if scratch is None else scratch[: len(x_)]
+            torch.mul(x_, dx_, out=scratch)
+            da_.mul_(total(scratch, (3,)))
+            db_.mul_(total(scratch, (2,)))
         return dx, da, db
 
 
@@ -169,7 +177,10 @@ class _ScaleByJoint(Function):
     def forward(ctx, x, c, s, combine):
         ctx.save_for_backward(x, c, s)
         ctx.combine = combine
-        return combine(c, s, out=torch.empty_like(x)).sigmoid_().add_(1).mul_(x)
+        y = torch.empty_like(x)
+        for x_, c_, s_, y_ in _parts(x, c, s, y):
+            combine(c_, s_, out=y_).sigmoid_().add_(1).mul_(x_)
+        return y
 
     @staticmethod
     def backward(ctx, dy):
@@ -178,16 +189,16 @@ class _ScaleByJoint(Function):
         if torch.is_grad_enabled():
             plain = lambda x, c, s: x * joint(c, s, combine)  # noqa: E731
             return *_differentiable(plain, (x, c, s), dy), None
-        g = combine(c, s, out=torch.empty_like(x)).sigmoid_()
-        dx = torch.addcmul(dy, dy, g) if ctx.needs_input_grad[0] else None
-        dc = ds = None
-        if any(ctx.needs_input_grad[1:3]):
-            da = torch.ops.aten.sigmoid_backward(x * dy, g)
-            if combine is torch.add:
-                dc, ds = total(da, (2, 3)), total(da, (1,))
-            else:
-                dc = total(torch.mul(da, s, out=g), (2, 3))
-                ds = total(da.mul_(c), (1,))
+        dx, dc, ds = torch.empty_like(x), torch.empty_like(c), torch.empty_like(s)
+        t = None
+        for x_, dy_, c_, s_, dx_, dc_, ds_ in _parts(x, dy, c, s, dx, dc, ds):
+            g, t = (torch.empty_like(x_), torch.empty_like(x_)) if t is None else (g[: len(x_)], t[: len(x_)])
+            combine(c_, s_, out=g).sigmoid_()
+            torch.addcmul(dy_, dy_, g, out=dx_)
+            torch.mul(x_, dy_, out=t)
+            da = torch.ops.aten.sigmoid_backward.grad_input(t, g, grad_input=t)
+            torch.sum(da if combine is torch.add else torch.mul(da, s_, out=g), (2, 3), keepdim=True, out=dc_)
+            torch.sum(da if combine is torch.add else da.mul_(c_), 1, keepdim=True, out=ds_)
         return dx, dc, ds, None
 
 
@@ -201,7 +212,7 @@ def mean(x, axes):
     Where the channels come last in memory, a sum over one axis with them in the inner loop is
     several times as fast.
     """
-    if eager(x) and x.dtype in (torch.float32, torch.float64):  # a sum of halves overflows
+    if torch.is_grad_enabled() and eager(x) and x.element_size() >= 4:  # a sum of halves overflows
         return total(x, axes) / math.prod(x.shape[axis] for axis in axes)
     return x.mean(axes, keepdim=True)
 
@@ -316,21 +327,11 @@ def _meet(shape, dx, spread, dmax, where, flat):
 
 
 def _max_over_positions(x):
-    """(N, C, H, W) -> maxima (N, C) and their positions in 0 … HW - 1."""
-    if x.device.type != "cpu":
+    """(N, C, H, W) -> maxima and their positions in 0 … HW - 1, both (N, C)."""
+    if x.device.type != "cpu" or x.is_contiguous():
         return x.flatten(2).max(2)
-    if not x.is_contiguous():
-        maximum, where = F.adaptive_max_pool2d(x, 1, return_indices=True)
-        return maximum.flatten(1), where.flatten(1)
-    n, c, h, w = x.shape
-    columns, rows = F.adaptive_max_pool2d(
-        x.view(n * c, h, 1, w).permute(0, 3, 2, 1), 1, return_indices=True
-    )
-    columns, rows = columns.view(n, c, w), rows.view(n, c, w)
-    maximum = columns.amax(2)
-    where = torch.arange(w).add(rows, alpha=w)
-    where = where.masked_fill_(columns != maximum[:, :, None], h * w)
-    return maximum, where.amin(2).clamp_(max=h * w - 1)  # a NaN is not equal to itself
+    maximum, where = F.adaptive_max_pool2d(x, 1, return_indices=True)
+    return maximum.flatten(1), where.flatten(1)
 
 
 def _max_over_channels(x):
@@ -344,6 +345,14 @@ def _max_over_channels(x):
 
 
 # ---- helpers
+
+
+def _parts(*tensors):
+    """The tensors by blocks of samples, small enough that a CPU's core keeps them in its cache."""
+    n = len(tensors[0])
+    if tensors[0].device.type == "cpu":
+        n = max(1, 2**20 // tensors[0][0].nbytes)
+    return zip(*(t.split(n) for t in tensors), strict=True)
 
 
 def _differentiable(plain, inputs, dy):
