@@ -106,7 +106,7 @@ class _Scale(Function):
         if 0 in axes or not axes:
             return dy * gate, (x * dy).sum_to_size(gate.shape), None
         dx, dgate = x if more else torch.empty_like(x), torch.empty_like(gate)
-        for x_, dy_, gate_, dx_, dgate_ in _parts(x, dy, gate, dx, dgate):
+        for x_, dy_, gate_, dx_, dgate_ in _blocks(x, dy, gate, dx, dgate):
             torch.mul(x_, dy_, out=dx_)  # scratch until its sum is taken
             torch.sum(dx_, axes, keepdim=True, out=dgate_)
             torch.mul(dy_, gate_, out=dx_)
@@ -135,7 +135,7 @@ class _ScaleBySigmoids(Function):
     def forward(ctx, x, a, b):
         ctx.save_for_backward(x, a, b)
         y = torch.empty_like(x)
-        for x_, y_, g, h in _parts(x, y, torch.sigmoid(a), torch.sigmoid(b)):
+        for x_, y_, g, h in _blocks(x, y, torch.sigmoid(a), torch.sigmoid(b)):
             torch.mul(x_, g, out=y_).mul_(h)
         return y
 
@@ -145,13 +145,13 @@ class _ScaleBySigmoids(Function):
         if torch.is_grad_enabled():
             return _differentiable(_plain_scale_by_sigmoids, (x, a, b), dy)
         g, h = torch.sigmoid(a), torch.sigmoid(b)
-        dx, da, db, scratch = torch.empty_like(x), 1 - g, 1 - h, None
-        for x_, dy_, g_, h_, dx_, da_, db_ in _parts(x, dy, g, h, dx, da, db):
+        dx, da, db = torch.empty_like(x), 1 - g, 1 - h
+        scratch = torch.empty_like(x[: _block(x)])
+        for x_, dy_, g_, h_, dx_, da_, db_ in _blocks(x, dy, g, h, dx, da, db):
             torch.mul(dy_, g_, out=dx_).mul_(h_)
-            scratch = torch.empty_like(x_) if scratch is None else scratch[: len(x_)]
-            torch.mul(x_, dx_, out=scratch)
-            da_.mul_(total(scratch, (3,)))
-            db_.mul_(total(scratch, (2,)))
+            t = torch.mul(x_, dx_, out=scratch[: len(x_)])
+            da_.mul_(total(t, (3,)))
+            db_.mul_(total(t, (2,)))
         return dx, da, db
 
 
@@ -178,7 +178,7 @@ class _ScaleByJoint(Function):
         ctx.save_for_backward(x, c, s)
         ctx.combine = combine
         y = torch.empty_like(x)
-        for x_, c_, s_, y_ in _parts(x, c, s, y):
+        for x_, c_, s_, y_ in _blocks(x, c, s, y):
             combine(c_, s_, out=y_).sigmoid_().add_(1).mul_(x_)
         return y
 
@@ -190,15 +190,16 @@ class _ScaleByJoint(Function):
             plain = lambda x, c, s: x * joint(c, s, combine)  # noqa: E731
             return *_differentiable(plain, (x, c, s), dy), None
         dx, dc, ds = torch.empty_like(x), torch.empty_like(c), torch.empty_like(s)
-        t = None
-        for x_, dy_, c_, s_, dx_, dc_, ds_ in _parts(x, dy, c, s, dx, dc, ds):
-            g, t = (torch.empty_like(x_), torch.empty_like(x_)) if t is None else (g[: len(x_)], t[: len(x_)])
-            combine(c_, s_, out=g).sigmoid_()
+        gates, scratch = torch.empty_like(x[: _block(x)]), torch.empty_like(x[: _block(x)])
+        for x_, dy_, c_, s_, dx_, dc_, ds_ in _blocks(x, dy, c, s, dx, dc, ds):
+            g = combine(c_, s_, out=gates[: len(x_)]).sigmoid_()
             torch.addcmul(dy_, dy_, g, out=dx_)
-            torch.mul(x_, dy_, out=t)
+            t = torch.mul(x_, dy_, out=scratch[: len(x_)])
             da = torch.ops.aten.sigmoid_backward.grad_input(t, g, grad_input=t)
-            torch.sum(da if combine is torch.add else torch.mul(da, s_, out=g), (2, 3), keepdim=True, out=dc_)
-            torch.sum(da if combine is torch.add else da.mul_(c_), 1, keepdim=True, out=ds_)
+            torch.sum(
+                da if combine is torch.add else torch.mul(da, s_, out=g), (2, 3), True, out=dc_
+            )
+            torch.sum(da if combine is torch.add else da.mul_(c_), 1, True, out=ds_)
         return dx, dc, ds, None
 
 
@@ -212,20 +213,22 @@ def mean(x, axes):
     Where the channels come last in memory, a sum over one axis with them in the inner loop is
     several times as fast.
     """
-    if torch.is_grad_enabled() and eager(x) and x.element_size() >= 4:  # a sum of halves overflows
-        return total(x, axes) / math.prod(x.shape[axis] for axis in axes)
-    return x.mean(axes, keepdim=True)
+    if not eager(x):
+        return x.mean(axes, keepdim=True)
+    if not torch.is_grad_enabled() or x.element_size() < 4:  # a sum of halves overflows
+        return _channels_inside(torch.mean, x, axes)
+    return total(x, axes) / math.prod(x.shape[axis] for axis in axes)
 
 
 def total(x, axes):
     """Sum of x over a tuple of axes, kept with length 1."""
+    return _channels_inside(torch.sum, x, axes)
+
+
+def _channels_inside(reduce, x, axes):
     if x.stride(1) == 1 and axes in ((2,), (3,)):
-        return _last(x).sum(axes[0] - 1, keepdim=True).permute(0, 3, 1, 2)
-    return x.sum(axes, keepdim=True)
-
-
-def _last(x):
-    return x.permute(0, 2, 3, 1)
+        return reduce(x.permute(0, 2, 3, 1), axes[0] - 1, keepdim=True).permute(0, 3, 1, 2)
+    return reduce(x, axes, keepdim=True)
 
 
 def pool_positions(x):
@@ -254,33 +257,28 @@ class _PoolPositions(Function):
     def backward(ctx, dx, dmean, dmax):
         (where,) = ctx.saved_tensors
         n, c, h, w = ctx.shape
-        spread = None if dmean is None else (dmean / (h * w))[:, :, None, None]
-        if dmax is not None:
-            dmax = dmax[:, :, None]
-        return _meet(ctx.shape, dx, spread, dmax, where[:, :, None], flat=True)
+        dx = _with_mean(ctx.shape, dx, None if dmean is None else dmean[:, :, None, None] / (h * w))
+        if dmax is None:
+            return dx
+        sample = torch.arange(n, device=dmax.device)[:, None]
+        channel = torch.arange(c, device=dmax.device)
+        return _with_maxima(dx, (sample, channel, where // w, where % w), dmax)
 
 
 def pool_channels(x):
     """x itself, and its maxima and means over C as two planes, (N, 2, H, W).
 
-    See :func:`pool_positions`. In eager mode the planes come channels last: the CPU's convolution
-    goes backward through them several times as fast.
+    See :func:`pool_positions`. For a fast backward pass the planes lie channels last: the CPU's
+    convolution goes backward through them several times as fast.
     """
     if serves(x):
         out, planes = _PoolChannels.apply(x)
         if x in _factors:
             _factors[out] = _factors[x]
         return out, planes
-    if eager(x):
-        grad = torch.is_grad_enabled()
-        maximum = x.max(1, keepdim=True).values if grad else x.amax(1, keepdim=True)
-        return x, _planes(maximum, x.mean(1, keepdim=True))
+    if eager(x) and not torch.is_grad_enabled():
+        return x, torch.cat((x.amax(1, keepdim=True), x.mean(1, keepdim=True)), 1)
     return x, torch.cat((x.max(1, keepdim=True).values, x.mean(1, keepdim=True)), 1)
-
-
-def _planes(maximum, average):
-    planes = torch.cat((maximum, average), 1)
-    return planes.contiguous(memory_format=torch.channels_last)
 
 
 class _PoolChannels(Function):
@@ -290,36 +288,39 @@ class _PoolChannels(Function):
         maximum, where = _max_over_channels(x)
         ctx.shape = x.shape
         ctx.save_for_backward(where.to(torch.int32))  # half of what torch keeps for a position
-        return x, _planes(maximum, x.mean(1, keepdim=True))
+        planes = torch.cat((maximum, x.mean(1, keepdim=True)), 1)
+        return x, planes.contiguous(memory_format=torch.channels_last)
 
     @staticmethod
     def backward(ctx, dx, dplanes):
         (where,) = ctx.saved_tensors
-        spread = dmax = None
-        if dplanes is not None:
-            dmax, spread = dplanes[:, :1], dplanes[:, 1:] / ctx.shape[1]
-        return _meet(ctx.shape, dx, spread, dmax, where.long(), flat=False)
+        if dplanes is None:
+            return dx
+        dx = _with_mean(ctx.shape, dx, dplanes[:, 1:] / ctx.shape[1])
+        where, dmax = where.long(), dplanes[:, :1]
+        if torch.is_grad_enabled():
+            return dx.scatter_add(1, where, dmax)
+        return dx.scatter_(1, where, dx.gather(1, where).add_(dmax))
 
 
-def _meet(shape, dx, spread, dmax, where, flat):
-    """dx + spread, with dmax added at ``where`` (along C, or along H and W as one axis: flat)."""
-    if torch.is_grad_enabled() or dx is None:
-        parts = [] if dx is None else [dx]
-        if spread is not None:
-            parts.append(spread.expand(shape))
-        if dmax is not None:
-            zeros = dmax.new_zeros(shape)
-            zeros = zeros.flatten(2).scatter(2, where, dmax) if flat else zeros.scatter(1, where, dmax)
-            parts.append(zeros.view(shape))
-        return sum(parts) if parts else None
-    # dx comes from the product with x, which made it for us alone
-    if spread is not None:
-        dx.add_(spread)
-    if dmax is not None:
-        axis, view = (2, dx.flatten(2)) if flat else (1, dx)
-        # no two entries of where meet: a scatter, deterministic everywhere
-        view.scatter_(axis, where, view.gather(axis, where).add_(dmax))
-    return dx
+# What arrives as dx comes from the product with x, whose backward pass made it for this place
+# alone: it may be overwritten, unless it is part of a graph.
+
+
+def _with_mean(shape, dx, spread):
+    """dx plus what every entry gets of the gradient of a mean; either may be None."""
+    if dx is None:
+        return None if spread is None else spread.expand(shape).clone()
+    if spread is None:
+        return dx
+    return dx + spread if torch.is_grad_enabled() else dx.add_(spread)
+
+
+def _with_maxima(dx, where, dmax):
+    if torch.is_grad_enabled():
+        return dx.index_put(where, dmax, accumulate=True)
+    # No two maxima share a place, so there is nothing to accumulate: deterministic on a GPU, too.
+    return dx.index_put_(where, dx[where].add_(dmax))
 
 
 # The CPU's maximum with its position goes entry by entry, unless what is not reduced lies side by
@@ -347,12 +348,15 @@ def _max_over_channels(x):
 # ---- helpers
 
 
-def _parts(*tensors):
-    """The tensors by blocks of samples, small enough that a CPU's core keeps them in its cache."""
-    n = len(tensors[0])
-    if tensors[0].device.type == "cpu":
-        n = max(1, 2**20 // tensors[0][0].nbytes)
-    return zip(*(t.split(n) for t in tensors), strict=True)
+def _blocks(*tensors):
+    """The tensors by blocks of samples, for all to be worked on while they are in a CPU's cache."""
+    size = _block(tensors[0])
+    return zip(*(t.split(size) for t in tensors), strict=True)
+
+
+def _block(x):
+    """How many samples of x make a block: those of about 1 MB, or all where there is no CPU."""
+    return max(1, 2**20 // x[0].nbytes) if x.device.type == "cpu" else len(x)
 
 
 def _differentiable(plain, inputs, dy):

@@ -54,7 +54,7 @@ class BAM(Attention):
             OrderedDict(
                 fc1=nn.Linear(self.channels, hidden),
                 bn1=nn.BatchNorm1d(hidden),
-                relu1=nn.ReLU(inplace=True),
+                relu1=nn.ReLU(),
                 fc2=nn.Linear(hidden, self.channels),
             )
         )
@@ -62,13 +62,13 @@ class BAM(Attention):
             OrderedDict(
                 conv1=nn.Conv2d(self.channels, hidden, 1),
                 bn1=nn.BatchNorm2d(hidden),
-                relu1=nn.ReLU(inplace=True),
+                relu1=nn.ReLU(),
                 conv2=nn.Conv2d(hidden, hidden, **dilated),
                 bn2=nn.BatchNorm2d(hidden),
-                relu2=nn.ReLU(inplace=True),
+                relu2=nn.ReLU(),
                 conv3=nn.Conv2d(hidden, hidden, **dilated),
                 bn3=nn.BatchNorm2d(hidden),
-                relu3=nn.ReLU(inplace=True),
+                relu3=nn.ReLU(),
                 conv4=nn.Conv2d(hidden, 1, 1),
             )
         )

@@ -53,8 +53,9 @@ class ChannelAttention(Attention):
         return _fast.scale_and_remember(x, self._gate(average, maximum))
 
     def _gate(self, average, maximum):
-        z = torch.stack((average, maximum))  # (2, N, C): one MLP, one pass
-        return torch.sigmoid(self.fc2(torch.relu(self.fc1(z))).sum(0))[:, :, None, None]
+        n = average.shape[0]
+        a = self.fc2(torch.relu(self.fc1(torch.cat((average, maximum)))))  # one MLP, one pass
+        return torch.sigmoid(a[:n] + a[n:])[:, :, None, None]
 
     def extra_repr(self):
         return f"channels={self.channels}, reduction={self.reduction}"
