@@ -21,8 +21,11 @@ from torch.autograd import Function, forward_ad
 from torch.nn import functional as F
 from torch.utils.weak import WeakTensorKeyDictionary
 
-# Without forward-mode derivatives the level is -1; there is no public way to ask.
-_functorch = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
+# There is no public way to ask for these: whether a transformation of torch.func is under way,
+# whether many gradients go backward at once (``is_grads_batched``), and, below, whether there are
+# forward-mode derivatives, without which the level is -1.
+_functorch = torch._C._are_functorch_transforms_active
+_is_batched = torch._C._functorch.is_legacy_batchedtensor
 
 
 def eager(x):
@@ -98,7 +101,7 @@ class _Scale(Function):
         gate, x, *more = ctx.saved_tensors
         if more:
             x = x * more[0]
-        if torch.is_grad_enabled():
+        if not _overwritable(dy):
             return *_differentiable(torch.mul, (x, gate), dy), None
         axes = tuple(i for i in range(4) if gate.shape[i] != dy.shape[i])
         if not ctx.needs_input_grad[1]:
@@ -142,8 +145,8 @@ class _ScaleBySigmoids(Function):
     @staticmethod
     def backward(ctx, dy):
         x, a, b = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return _differentiable(_plain_scale_by_sigmoids, (x, a, b), dy)
+        if not _overwritable(dy):
+            return tuple(_differentiable(_plain_scale_by_sigmoids, (x, a, b), dy))
         g, h = torch.sigmoid(a), torch.sigmoid(b)
         dx, da, db = torch.empty_like(x), 1 - g, 1 - h
         scratch = torch.empty_like(x[: _block(x)])
@@ -162,6 +165,10 @@ def scale_by_joint(x, c, s, combine):
     """
     if serves(x, c, s):
         return _ScaleByJoint.apply(x, c, s, combine)
+    return _plain_scale_by_joint(x, c, s, combine)
+
+
+def _plain_scale_by_joint(x, c, s, combine):
     return x * joint(c, s, combine)
 
 
@@ -186,9 +193,8 @@ class _ScaleByJoint(Function):
     def backward(ctx, dy):
         x, c, s = ctx.saved_tensors
         combine = ctx.combine
-        if torch.is_grad_enabled():
-            plain = lambda x, c, s: x * joint(c, s, combine)  # noqa: E731
-            return *_differentiable(plain, (x, c, s), dy), None
+        if not _overwritable(dy):
+            return tuple(_differentiable(_plain_scale_by_joint, (x, c, s, combine), dy))
         dx, dc, ds = torch.empty_like(x), torch.empty_like(c), torch.empty_like(s)
         gates, scratch = torch.empty_like(x[: _block(x)]), torch.empty_like(x[: _block(x)])
         for x_, dy_, c_, s_, dx_, dc_, ds_ in _blocks(x, dy, c, s, dx, dc, ds):
@@ -196,10 +202,11 @@ class _ScaleByJoint(Function):
             torch.addcmul(dy_, dy_, g, out=dx_)
             t = torch.mul(x_, dy_, out=scratch[: len(x_)])
             da = torch.ops.aten.sigmoid_backward.grad_input(t, g, grad_input=t)
-            torch.sum(
-                da if combine is torch.add else torch.mul(da, s_, out=g), (2, 3), True, out=dc_
-            )
-            torch.sum(da if combine is torch.add else da.mul_(c_), 1, True, out=ds_)
+            for_c = for_s = da
+            if combine is torch.mul:
+                for_c, for_s = torch.mul(da, s_, out=g), da.mul_(c_)
+            torch.sum(for_c, (2, 3), keepdim=True, out=dc_)
+            torch.sum(for_s, 1, keepdim=True, out=ds_)
         return dx, dc, ds, None
 
 
@@ -247,22 +254,22 @@ def pool_positions(x):
 class _PoolPositions(Function):
     @staticmethod
     def forward(ctx, x):
-        ctx.set_materialize_grads(False)
         maximum, where = _max_over_positions(x)
-        ctx.shape = x.shape
         ctx.save_for_backward(where)
         return x, x.mean((2, 3)), maximum
 
     @staticmethod
     def backward(ctx, dx, dmean, dmax):
         (where,) = ctx.saved_tensors
-        n, c, h, w = ctx.shape
-        dx = _with_mean(ctx.shape, dx, None if dmean is None else dmean[:, :, None, None] / (h * w))
-        if dmax is None:
-            return dx
-        sample = torch.arange(n, device=dmax.device)[:, None]
-        channel = torch.arange(c, device=dmax.device)
-        return _with_maxima(dx, (sample, channel, where // w, where % w), dmax)
+        n, c, h, w = dx.shape
+        dmean = dmean[:, :, None, None] / (h * w)
+        if not _overwritable(dx, dmean, dmax):
+            zeros = dmax.new_zeros(n, c, h * w)
+            return dx + dmean + zeros.scatter(2, where[:, :, None], dmax[:, :, None]).view(dx.shape)
+        samples = torch.arange(n, device=dx.device)[:, None]
+        places = (samples, torch.arange(c, device=dx.device), where // w, where % w)
+        dx.add_(dmean)
+        return dx.index_put_(places, dx[places].add_(dmax))
 
 
 def pool_channels(x):
@@ -284,44 +291,24 @@ def pool_channels(x):
 class _PoolChannels(Function):
     @staticmethod
     def forward(ctx, x):
-        ctx.set_materialize_grads(False)
         maximum, where = _max_over_channels(x)
-        ctx.shape = x.shape
         ctx.save_for_backward(where.to(torch.int32))  # half of what torch keeps for a position
         planes = torch.cat((maximum, x.mean(1, keepdim=True)), 1)
         return x, planes.contiguous(memory_format=torch.channels_last)
 
     @staticmethod
     def backward(ctx, dx, dplanes):
-        (where,) = ctx.saved_tensors
-        if dplanes is None:
-            return dx
-        dx = _with_mean(ctx.shape, dx, dplanes[:, 1:] / ctx.shape[1])
-        where, dmax = where.long(), dplanes[:, :1]
-        if torch.is_grad_enabled():
-            return dx.scatter_add(1, where, dmax)
+        where = ctx.saved_tensors[0].long()
+        dmax, dmean = dplanes[:, :1], dplanes[:, 1:] / dx.shape[1]
+        if not _overwritable(dx, dplanes):
+            return dx + dmean + torch.zeros_like(dx).scatter(1, where, dmax)
+        dx.add_(dmean)
         return dx.scatter_(1, where, dx.gather(1, where).add_(dmax))
 
 
 # What arrives as dx comes from the product with x, whose backward pass made it for this place
-# alone: it may be overwritten, unless it is part of a graph.
-
-
-def _with_mean(shape, dx, spread):
-    """dx plus what every entry gets of the gradient of a mean; either may be None."""
-    if dx is None:
-        return None if spread is None else spread.expand(shape).clone()
-    if spread is None:
-        return dx
-    return dx + spread if torch.is_grad_enabled() else dx.add_(spread)
-
-
-def _with_maxima(dx, where, dmax):
-    if torch.is_grad_enabled():
-        return dx.index_put(where, dmax, accumulate=True)
-    # No two maxima share a place, so there is nothing to accumulate: deterministic on a GPU, too.
-    return dx.index_put_(where, dx[where].add_(dmax))
-
+# alone: it may be overwritten. No two maxima share a place, so that a gradient is put there and
+# nothing is accumulated: on a GPU, too, the result is the same every time.
 
 # The CPU's maximum with its position goes entry by entry, unless what is not reduced lies side by
 # side in memory: pooled channels last, it is several times as fast. All give the first of a tie.
@@ -359,10 +346,15 @@ def _block(x):
     return max(1, 2**20 // x[0].nbytes) if x.device.type == "cpu" else len(x)
 
 
+def _overwritable(*gradients):
+    """Whether backward may work in place: it is not recorded itself, nor for many at once."""
+    return not torch.is_grad_enabled() and all(eager(g) and not _is_batched(g) for g in gradients)
+
+
 def _differentiable(plain, inputs, dy):
-    """Gradients of ``plain`` at inputs, with a graph of their own."""
-    with torch.enable_grad():
-        inputs = [t.view_as(t) for t in inputs]  # one may have been computed from another
-        needed = [t for t in inputs if t.requires_grad]
+    """Gradients of ``plain`` at inputs, computed by PyTorch, with a graph of their own."""
+    with torch.enable_grad():  # views, as one input may have been computed from another
+        inputs = [t.view_as(t) if isinstance(t, torch.Tensor) else t for t in inputs]
+        needed = [t for t in inputs if isinstance(t, torch.Tensor) and t.requires_grad]
         found = iter(torch.autograd.grad(plain(*inputs), needed, dy, create_graph=True))
-    return tuple(next(found) if t.requires_grad else None for t in inputs)
+    return [next(found) if any(t is n for n in needed) else None for t in inputs]
