@@ -102,7 +102,7 @@ class _Scale(Function):
         if more:
             x = x * more[0]
         if not _overwritable(dy):
-            return *_differentiable(torch.mul, (x, gate), dy), None
+            return _by_autograd(ctx, torch.mul, (x, gate), dy)
         axes = tuple(i for i in range(4) if gate.shape[i] != dy.shape[i])
         if not ctx.needs_input_grad[1]:
             return dy * gate, None, None
@@ -146,7 +146,7 @@ class _ScaleBySigmoids(Function):
     def backward(ctx, dy):
         x, a, b = ctx.saved_tensors
         if not _overwritable(dy):
-            return tuple(_differentiable(_plain_scale_by_sigmoids, (x, a, b), dy))
+            return _by_autograd(ctx, _plain_scale_by_sigmoids, (x, a, b), dy)
         g, h = torch.sigmoid(a), torch.sigmoid(b)
         dx, da, db = torch.empty_like(x), 1 - g, 1 - h
         scratch = torch.empty_like(x[: _block(x)])
@@ -194,7 +194,7 @@ class _ScaleByJoint(Function):
         x, c, s = ctx.saved_tensors
         combine = ctx.combine
         if not _overwritable(dy):
-            return tuple(_differentiable(_plain_scale_by_joint, (x, c, s, combine), dy))
+            return _by_autograd(ctx, _plain_scale_by_joint, (x, c, s, combine), dy)
         dx, dc, ds = torch.empty_like(x), torch.empty_like(c), torch.empty_like(s)
         gates, scratch = torch.empty_like(x[: _block(x)]), torch.empty_like(x[: _block(x)])
         for x_, dy_, c_, s_, dx_, dc_, ds_ in _blocks(x, dy, c, s, dx, dc, ds):
@@ -351,10 +351,18 @@ def _overwritable(*gradients):
     return not torch.is_grad_enabled() and all(eager(g) and not _is_batched(g) for g in gradients)
 
 
-def _differentiable(plain, inputs, dy):
-    """Gradients of ``plain`` at inputs, computed by PyTorch, with a graph of their own."""
-    with torch.enable_grad():  # views, as one input may have been computed from another
-        inputs = [t.view_as(t) if isinstance(t, torch.Tensor) else t for t in inputs]
-        needed = [t for t in inputs if isinstance(t, torch.Tensor) and t.requires_grad]
-        found = iter(torch.autograd.grad(plain(*inputs), needed, dy, create_graph=True))
-    return [next(found) if any(t is n for n in needed) else None for t in inputs]
+def _by_autograd(ctx, plain, inputs, dy):
+    """What backward returns, by PyTorch's own derivatives of ``plain``; with a graph if wanted."""
+    graph = torch.is_grad_enabled()
+    needed = [i for i, needs in enumerate(ctx.needs_input_grad[: len(inputs)]) if needs]
+    with torch.enable_grad():
+        inputs = list(inputs)
+        for i in needed:  # a view, as one input may have been computed from another
+            view = inputs[i].view_as(inputs[i])
+            inputs[i] = view if view.requires_grad else view.requires_grad_()
+        y = plain(*inputs)
+        found = torch.autograd.grad(y, [inputs[i] for i in needed], dy, create_graph=graph)
+    gradients = [None] * len(ctx.needs_input_grad)
+    for i, gradient in zip(needed, found, strict=True):
+        gradients[i] = gradient
+    return tuple(gradients)
