@@ -5,8 +5,8 @@ it has to: every product allocates a map, the gradient of a mean or of a maximum
 own, and a second gate keeps a second map. The functions below derive those gradients by hand, as
 the chapters do. Each has a plain form beside it, in PyTorch's own operations, which computes the
 same and answers wherever the fast one cannot: without gradients, traced, exported, compiled, under
-``torch.func`` and forward-mode derivatives, in half precision on a CPU, for an empty batch and for
-subclasses of tensors. A gradient that shall have a gradient itself (``create_graph=True``) is
+``torch.func`` and forward-mode derivatives, in half or mixed precision on a CPU, for an empty batch
+and for subclasses of tensors. A gradient that shall have a gradient itself (``create_graph=True``) is
 computed by the plain form, too.
 
 The small networks between pooling and product stay ordinary module calls, so that hooks, pruning,
@@ -45,9 +45,13 @@ def serves(x, *gates):
         torch.is_grad_enabled()
         and eager(x)
         and x.numel() > 0
-        and (x.dtype in (torch.float32, torch.float64) or x.device.type != "cpu")
+        and (x.device.type != "cpu" or _full_precision(x))
         and all(eager(gate) and gate.dtype == x.dtype for gate in gates)
     )
+
+
+def _full_precision(x):  # in half precision nothing is gained on a CPU
+    return x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
 
 
 # ---- products
