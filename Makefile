@@ -15,6 +15,8 @@ RUN := OMP_NUM_THREADS=1 TQDM_DISABLE=1
 ALL ?=
 # What `make nbval` compares: `make nbval NOTEBOOK=notebooks/gating.ipynb`.
 NOTEBOOK ?= notebooks
+# More for the benchmark: `make bench BENCH="--networks --rounds 5"`, `make bench BENCH=--help`.
+BENCH ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -66,8 +68,8 @@ book-tests: $(STAMP) ## check the built book: links, images, equations, exercise
 notebooks: $(STAMP) ## execute the chapters whose code changed (ALL=1: every chapter)
 	$(RUN) $(BIN)/python book/tools/notebooks.py run $(if $(ALL),--all)
 
-bench: $(STAMP) ## time attn_lib's layers beside others
-	$(BIN)/python -m benchmarks
+bench: $(STAMP) ## time attn_lib's layers beside others (BENCH=--networks, BENCH=--compile)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 serve: html ## build the book and serve it on http://127.0.0.1:8000 (PORT=...)
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)

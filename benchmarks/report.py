@@ -33,7 +33,7 @@ def cases(rows):
     lines = {}
     for row in rows:
         key = (row["layer"], row["shape"], row["format"], row["kind"])
-        line = lines.setdefault(key, dict(zip(("layer", "shape", "format", "kind"), key)))
+        line = lines.setdefault(key, {k: row[k] for k in ("layer", "shape", "format", "kind")})
         line[row["who"]] = f"{row['ms']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
         if row["who"] == "attn_lib" and row["maps kept"] is not None:
             line["maps kept"] = f"{row['maps kept']:.2f}"
