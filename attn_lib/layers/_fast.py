@@ -6,8 +6,8 @@ own, and a second gate keeps a second map. The functions below derive those grad
 the chapters do. Each has a plain form beside it, in PyTorch's own operations, which computes the
 same and answers wherever the fast one cannot: without gradients, traced, exported, compiled, under
 ``torch.func`` and forward-mode derivatives, in half or mixed precision on a CPU, for an empty batch
-and for subclasses of tensors. A gradient that shall have a gradient itself (``create_graph=True``) is
-computed by the plain form, too.
+and for subclasses of tensors. A gradient that shall have a gradient itself (``create_graph=True``),
+and many gradients at once, are computed by the plain form, too.
 
 The small networks between pooling and product stay ordinary module calls, so that hooks, pruning,
 sharding and counters see all of them.

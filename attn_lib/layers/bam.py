@@ -35,7 +35,8 @@ class BAM(Attention):
     ------
     ValueError
         channels, reduction or dilation below 1; combine not one of the two; an input that is not
-        (N, C, H, W); in training, a batch of one, which has no variance in M_c's batch norm.
+        (N, C, H, W) with H, W >= 1; in training, a batch of one, which has no variance in M_c's
+        batch norm.
     TypeError
         channels, reduction or dilation not an integer; an input that is not floating-point.
     """

@@ -25,7 +25,7 @@ class ChannelAttention(Attention):
     Raises
     ------
     ValueError
-        channels or reduction below 1; an input that is not (N, C, H, W).
+        channels or reduction below 1; an input that is not (N, C, H, W) with H, W >= 1.
     TypeError
         channels or reduction not an integer; an input that is not floating-point.
     """
@@ -76,8 +76,8 @@ class SpatialAttention(Attention):
     Raises
     ------
     ValueError
-        kernel_size below 1 or even; an input that is not (N, C, H, W); in training, an input
-        with a single value a channel (N = H = W = 1), which has no variance.
+        kernel_size below 1 or even; an input that is not (N, C, H, W) with H, W >= 1; in training,
+        an input with a single value a channel (N = H = W = 1), which has no variance.
     TypeError
         kernel_size not an integer; an input that is not floating-point.
     """

@@ -31,9 +31,9 @@ class CoordinateAttention(Attention):
     Raises
     ------
     ValueError
-        channels or reduction below 1; an unknown axes; an input that is not (N, C, H, W); in
-        training, a single value a channel for the batch norm (N = 1 with ``axes="height"`` and
-        H = 1, or with ``axes="width"`` and W = 1).
+        channels or reduction below 1; an unknown axes; an input that is not (N, C, H, W) with
+        H, W >= 1; in training, a single value a channel for the batch norm (N = 1 with
+        ``axes="height"`` and H = 1, or with ``axes="width"`` and W = 1).
     TypeError
         channels or reduction not an integer; an input that is not floating-point.
     """

@@ -28,7 +28,7 @@ class SqueezeExcitation(Attention):
     Raises
     ------
     ValueError
-        channels or reduction below 1; an input that is not (N, C, H, W).
+        channels or reduction below 1; an input that is not (N, C, H, W) with H, W >= 1.
     TypeError
         channels or reduction not an integer; an input that is not floating-point.
     """
