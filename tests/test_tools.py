@@ -269,7 +269,7 @@ def test_compile_with_dynamic_shapes(case):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
 
 
-@each_small_network
+@networks(["resnet_cifar"])  # the compiler takes minutes for a deep network
 def test_compiled_network(make):
     model = make()
     torch.compiler.reset()

@@ -29,7 +29,12 @@ class Attention(nn.Module):
         return y
 
     def _computes(self, gates):
-        """Whether nobody, a subclass or ``record_gates``, puts others in the place of ``gates``."""
+        """Whether nobody, a subclass or ``record_gates``, puts others in the place of ``gates``.
+
+        Compilers need not ask: the product with what ``gates`` returns is right in any case.
+        """
+        if torch.compiler.is_compiling():
+            return False
         return "gates" not in vars(self) and type(self).gates is gates
 
     def _check(self, x):

@@ -71,12 +71,14 @@ class Between(nn.ModuleList):
 class Stage(nn.Sequential):
     """Blocks in sequence, behind the attention that stands between them and the stage before."""
 
+    _first = None
+
     def gate_first(self, between, index):
         """Call ``between[index]`` on the input; the module stays between's alone."""
         self.__dict__["_first"] = (between, index)  # a tuple: not a second place for parameters
 
     def forward(self, x):
-        if "_first" in vars(self):
+        if self._first is not None:
             between, index = self._first
             x = between[index](x)
         return super().forward(x)

@@ -53,6 +53,17 @@ def _conv_bn_relu(in_channels, out_channels, kernel_size, stride=1, groups=1):
     )
 
 
+class _Convolutions(nn.Sequential):
+    """The layers of a block in sequence; ``gate`` is called in front of the projection."""
+
+    def forward(self, x, gate=None):
+        for i, layer in enumerate(self):
+            if gate is not None and i == len(self) - 2:
+                x = gate(x)
+            x = layer(x)
+        return x
+
+
 class InvertedResidual(nn.Module):
     """1x1 up, 3x3 depthwise with the stride, 1x1 down without a non-linearity, shortcut."""
 
@@ -67,19 +78,14 @@ class InvertedResidual(nn.Module):
             nn.Conv2d(hidden, out_channels, 1, bias=False),
             nn.BatchNorm2d(out_channels),
         ]
-        self.conv = nn.Sequential(*layers)
+        self.conv = _Convolutions(*layers)
         self.shortcut = stride == 1 and in_channels == out_channels
         self.placement = None if attention is None else placement
         if attention is not None:
             self.attention = attention(hidden if placement == "depthwise" else out_channels)
 
     def forward(self, x):
-        projection = len(self.conv) - 2
-        y = x
-        for i, layer in enumerate(self.conv):
-            if i == projection and self.placement == "depthwise":
-                y = self.attention(y)
-            y = layer(y)
+        y = self.conv(x, self.attention) if self.placement == "depthwise" else self.conv(x)
         if self.placement == "projection":
             y = self.attention(y)
         return x + y if self.shortcut else y
