@@ -90,7 +90,10 @@ def receptive_field(attempt):
     for layers in cases:
         mistakes = {text: _field(layers, **options) for text, options in variants.items()}
         expect(
-            call(attempt, list(layers)), _field(layers), f"the receptive field of {layers}", mistakes
+            call(attempt, list(layers)),
+            _field(layers),
+            f"the receptive field of {layers}",
+            mistakes,
         )
 
 
@@ -226,7 +229,7 @@ def can_do(attempt):
     made = call(attempt)
     if not isinstance(made, dict):
         raise Failed("a dictionary is wanted, one set of names for each ability")
-    if all(value is ... or value is None for value in made.values()):
+    if made and all(value is ... or value is None for value in made.values()):
         call(lambda: None)
     for ability, (able, reasons) in _ABLE.items():
         if ability not in made:
@@ -271,8 +274,8 @@ def repaired(attempt):
     moved = np.abs(factor[:, :, 0, 0] - 0.5).max(axis=0) > 1e-6
     if moved[0] and not moved[2]:
         raise Failed(
-            "the transpose: weight[2, 0] leads from the mean of channel 0 to the gate of channel 2, "
-            "and here it moves the gate of channel 0"
+            "the transpose: weight[2, 0] leads from the mean of channel 0 to the gate of channel "
+            "2, and here it moves the gate of channel 0"
         )
     changed = x.copy()
     changed[1:] *= 3
@@ -341,7 +344,9 @@ def tells_shuffled(attempt):
                     "neighbours"
                 )
             if np.allclose(attempt(10 * x), s):
-                raise Failed(f"{100 * right:.0f} % of unseen images are right; at least 95 % wanted")
+                raise Failed(
+                    f"{100 * right:.0f} % of unseen images are right; at least 95 % wanted"
+                )
             raise Failed(
                 f"{100 * right:.0f} % of unseen images are right; at least 95 % wanted. Your gate "
                 "changes when x is multiplied by 10: channels have different scales, so divide the "
