@@ -1,12 +1,37 @@
-"""The look of the course's figures, and the drawings that chapters share."""
+"""The look of the course's figures, and the drawings that chapters share.
+
+The picture language: a blue stack of planes is a feature map, an orange line of cells holds one
+number a channel, green strips one number a row, purple strips one number a column, boxes joined
+by a dotted line share their weights, and a dashed cell with a 0 is padding. Shape and colour each
+tell them apart. A drawing begins with :func:`canvas`, on which one unit is one inch; each
+function returns the :class:`Box` that it filled, whose sides are where arrows begin and end.
+"""
 
 import base64
 import html
 import io
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["COLOURS", "diagram", "seeds", "show", "use_style"]
+__all__ = [
+    "COLOURS",
+    "Box",
+    "arrow",
+    "canvas",
+    "channel_vector",
+    "column_strip",
+    "diagram",
+    "feature_map",
+    "operation",
+    "padding",
+    "product",
+    "row_strip",
+    "seeds",
+    "shared_weights",
+    "show",
+    "use_style",
+]
 
 # Okabe & Ito's palette, which people with any colour vision can tell apart.
 COLOURS = {
@@ -214,3 +239,231 @@ def diagram(nodes, arrows, *, size=(9, 2.6)):
             middle = ((tail[0] + head[0]) / 2, (tail[1] + head[1]) / 2)
             ax.text(middle[0], middle[1] + 0.07, label, ha="center", va="bottom", fontsize=8.5)
     return fig
+
+
+class Box(NamedTuple):
+    """The rectangle that a drawing fills: left, bottom, right, top; its sides as points."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    @property
+    def west(self):
+        """Middle of the left side."""
+        return self.left, (self.bottom + self.top) / 2
+
+    @property
+    def east(self):
+        """Middle of the right side."""
+        return self.right, (self.bottom + self.top) / 2
+
+    @property
+    def north(self):
+        """Middle of the upper side."""
+        return (self.left + self.right) / 2, self.top
+
+    @property
+    def south(self):
+        """Middle of the lower side."""
+        return (self.left + self.right) / 2, self.bottom
+
+
+def canvas(size):
+    """Figure and axes of ``size`` inches to draw on: one unit is one inch, the origin lower left.
+
+    Examples
+    --------
+    >>> fig, ax = plot.canvas((4, 1.6))
+    >>> x = plot.feature_map(ax, 0.2, 0.5, label="$x$", shape="$N,C,H,W$")
+    >>> z = plot.channel_vector(ax, 2.2, 0.5, label="$z$", shape="$N,C$")
+    >>> plot.arrow(ax, x.east, z.west, "mean")
+    """
+    import matplotlib.pyplot as plt
+
+    fig, ax = plt.subplots(figsize=size)
+    ax.set(xlim=(0, size[0]), ylim=(0, size[1]), aspect="equal")
+    ax.axis("off")
+    return fig, ax
+
+
+_DEPTH = 0.08  # how far a plane stands behind the one in front of it
+_FILLS = {  # face and edge
+    "map": ("#DCEBF7", COLOURS["blue"]),
+    "row": ("#CDEBDF", "#00664B"),
+    "column": ("#F3DDEA", "#9C4A7A"),
+    "vector": ("#F3C35B", "#8A6000"),
+}
+_SHADES = ("#FBE3B5", "#F3C35B", "#FDF3DC", "#E69F00", "#F7D689")
+
+
+def _stack(ax, kind, x, y, width, height, planes, grid, label, shape):
+    """Planes behind one another, each of ``grid`` (rows, columns) cells; the front one at x, y."""
+    from matplotlib.patches import Rectangle
+
+    face, edge = _FILLS[kind]
+    for k in reversed(range(planes)):
+        corner = (x + _DEPTH * k, y + _DEPTH * k)
+        ax.add_patch(Rectangle(corner, width, height, fc=face, ec=edge, lw=1))
+    rows, columns = grid
+    for i in range(1, rows):
+        ax.plot([x, x + width], [y + i * height / rows] * 2, color=edge, lw=0.7)
+    for j in range(1, columns):
+        ax.plot([x + j * width / columns] * 2, [y, y + height], color=edge, lw=0.7)
+    back = _DEPTH * (planes - 1)
+    box = Box(x, y, x + width + back, y + height + back)
+    _words(ax, box, label, shape)
+    return box
+
+
+def _words(ax, box, label, shape):
+    """The label above a drawing and the shape below it."""
+    if label:
+        ax.text(box.north[0], box.top + 0.05, label, ha="center", va="bottom")
+    if shape:
+        ax.text(
+            box.south[0],
+            box.bottom - 0.06,
+            shape,
+            ha="center",
+            va="top",
+            fontsize=9,
+            color="#374151",
+        )
+
+
+def feature_map(
+    ax, x, y, *, planes=3, width=0.9, height=0.7, rows=1, columns=1, label="", shape=""
+):
+    """A feature map as a blue stack of planes, its front plane's lower left corner at (x, y).
+
+    ``rows`` and ``columns`` draw the front plane's pixels; one plane is a map of places.
+    """
+    return _stack(ax, "map", x, y, width, height, planes, (rows, columns), label, shape)
+
+
+def row_strip(ax, x, y, *, planes=3, rows=5, height=0.7, label="", shape=""):
+    """One number for each row (and channel): green upright strips, a cell for each row."""
+    return _stack(ax, "row", x, y, 0.16, height, planes, (rows, 1), label, shape)
+
+
+def column_strip(ax, x, y, *, planes=3, columns=6, width=0.9, label="", shape=""):
+    """One number for each column (and channel): purple flat strips, a cell for each column."""
+    return _stack(ax, "column", x, y, width, 0.16, planes, (1, columns), label, shape)
+
+
+def channel_vector(
+    ax, x, y, *, cells=5, size=0.18, horizontal=False, values=None, label="", shape=""
+):
+    """One number for each channel: a line of orange cells, shaded, or with ``values`` in them."""
+    from matplotlib.patches import Rectangle
+
+    texts = [] if values is None else [str(value) for value in values]
+    cells = len(texts) or cells
+    for k in range(cells):
+        place = k if horizontal else cells - 1 - k  # upright: channel 0 on top
+        corner = (x + size * place, y) if horizontal else (x, y + size * place)
+        shade = _FILLS["vector"][0] if texts else _SHADES[k % len(_SHADES)]
+        ax.add_patch(Rectangle(corner, size, size, fc=shade, ec=_FILLS["vector"][1], lw=0.8))
+        if texts:
+            middle = (corner[0] + size / 2, corner[1] + size / 2)
+            ax.text(*middle, texts[k], ha="center", va="center", fontsize=9)
+    across, up = (cells, 1) if horizontal else (1, cells)
+    box = Box(x, y, x + size * across, y + size * up)
+    _words(ax, box, label, shape)
+    return box
+
+
+def padding(ax, x, y, *, cells=1, size=0.18, horizontal=True):
+    """Zeros that are put beside the data: dashed white cells with a 0."""
+    from matplotlib.patches import Rectangle
+
+    across, up = (cells, 1) if horizontal else (1, cells)
+    for k in range(cells):
+        corner = (x + size * k, y) if horizontal else (x, y + size * k)
+        ax.add_patch(
+            Rectangle(corner, size, size, fc="white", ec=COLOURS["grey"], lw=1, ls=(0, (2, 1.5)))
+        )
+        middle = (corner[0] + size / 2, corner[1] + size / 2)
+        ax.text(*middle, "0", ha="center", va="center", fontsize=9, color=COLOURS["grey"])
+    return Box(x, y, x + size * across, y + size * up)
+
+
+def operation(ax, x, y, label, *, width=None, face="white"):
+    """An operation, a rounded box with its name in it, around the point (x, y)."""
+    from matplotlib.patches import FancyBboxPatch
+
+    width = width or 0.3 + 0.085 * len(label.replace("$", "").replace("\\", ""))
+    box = Box(x - width / 2, y - 0.2, x + width / 2, y + 0.2)
+    ax.add_patch(
+        FancyBboxPatch(
+            (box.left + 0.05, box.bottom + 0.05),
+            width - 0.1,
+            0.3,
+            boxstyle="round,pad=0.05",
+            fc=face,
+            ec=COLOURS["black"],
+            lw=1,
+        )
+    )
+    ax.text(x, y, label, ha="center", va="center", fontsize=9.5)
+    return box
+
+
+def shared_weights(ax, places, label, *, width=None, note="same weights"):
+    """One operation used at several places: grey boxes joined by a dotted line.
+
+    ``places`` are the middles of the boxes; the list of their :class:`Box` is returned.
+    """
+    boxes = [operation(ax, x, y, label, width=width, face="#E5E7EB") for x, y in places]
+    style = {"color": COLOURS["black"], "lw": 1.6, "ls": (0, (1, 1.4))}
+    for a, b in zip(boxes[:-1], boxes[1:], strict=True):
+        beside = abs(b.west[1] - a.west[1]) < abs(b.north[0] - a.north[0])
+        if beside:
+            first, last = (a, b) if a.left < b.left else (b, a)
+            start, end, where = first.east, last.west, {"ha": "center", "va": "bottom"}
+        else:
+            first, last = (a, b) if a.bottom > b.bottom else (b, a)
+            start, end, where = first.south, last.north, {"ha": "left", "va": "center"}
+        ax.plot(*zip(start, end, strict=True), **style)
+        middle = ((start[0] + end[0]) / 2 + 0.06 * (not beside), (start[1] + end[1]) / 2)
+        ax.text(middle[0], middle[1] + 0.04 * beside, note, fontsize=9, **where)
+    return boxes
+
+
+def product(ax, x, y):
+    """The product element by element, a circle with a cross around the point (x, y)."""
+    from matplotlib.patches import Circle
+
+    ax.add_patch(Circle((x, y), 0.17, fc="white", ec=COLOURS["black"], lw=1.3))
+    for up in (-1, 1):
+        ax.plot([x - 0.07, x + 0.07], [y - 0.07 * up, y + 0.07 * up], color="#1F2937", lw=1.5)
+    return Box(x - 0.17, y - 0.17, x + 0.17, y + 0.17)
+
+
+def arrow(ax, start, end, label="", *, via=(), colour="black", below=False):
+    """An arrow from point to point, through the points ``via``; its label at the longest part."""
+    points = [start, *via, end]
+    style = {"color": COLOURS[colour], "lw": 1.3}
+    if via:
+        ax.plot(*zip(*points[:-1], strict=True), **style)
+    ax.annotate(
+        "", end, points[-2], arrowprops={"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 1, **style}
+    )
+    if label:
+        parts = list(zip(points[:-1], points[1:], strict=True))
+        (x0, y0), (x1, y1) = max(
+            parts, key=lambda p: np.hypot(p[1][0] - p[0][0], p[1][1] - p[0][1])
+        )
+        upright = abs(y1 - y0) > abs(x1 - x0)
+        dx, dy = (0.07, 0) if upright else (0, -0.05 if below else 0.05)
+        ax.text(
+            (x0 + x1) / 2 + dx,
+            (y0 + y1) / 2 + dy,
+            label,
+            ha="left" if upright else "center",
+            va="center" if upright else "top" if below else "bottom",
+            fontsize=9.5,
+            color=COLOURS[colour],
+        )

@@ -71,3 +71,61 @@ def test_diagram_draws_every_node_and_refuses_an_unknown_kind():
     with pytest.raises(ValueError, match="unknown kind 'blob'"):
         plot.diagram({"x": (1, 1, "blob", "", "")}, [])
     plt.close("all")
+
+
+def drawings(ax):
+    """Every word of the picture language, drawn once."""
+    return {
+        "feature map": plot.feature_map(
+            ax, 0.2, 2, rows=3, columns=4, label="$x$", shape="$C,H,W$"
+        ),
+        "place": plot.feature_map(ax, 1.6, 2, planes=1),
+        "rows": plot.row_strip(ax, 3, 2, rows=3),
+        "columns": plot.column_strip(ax, 4, 2, columns=4),
+        "channels": plot.channel_vector(ax, 0.2, 0.5),
+        "numbers": plot.channel_vector(ax, 1, 0.5, values=(1, 2, 3), horizontal=True),
+        "padding": plot.padding(ax, 2, 0.5, cells=2),
+        "product": plot.product(ax, 3, 0.6),
+        "operation": plot.operation(ax, 4, 0.6, "ReLU"),
+    }
+
+
+def test_each_word_of_the_picture_language_looks_different():
+    fig, ax = plot.canvas((6, 4))
+    drawn = drawings(ax)
+    for box in drawn.values():
+        assert 0 <= box.left < box.right <= 6 and 0 <= box.bottom < box.top <= 4
+        assert box.west[0] == box.left and box.north[1] == box.top
+    rows, columns = drawn["rows"], drawn["columns"]
+    assert rows.top - rows.bottom > 2 * (rows.right - rows.left)  # upright
+    assert columns.right - columns.left > 2 * (columns.top - columns.bottom)  # flat
+    assert drawn["numbers"].right - drawn["numbers"].left == pytest.approx(3 * 0.18)
+    faces = {matplotlib.colors.to_hex(patch.get_facecolor()) for patch in ax.patches}
+    assert len(faces) >= 5  # map, row, column, channels, white
+    texts = [text.get_text() for text in ax.texts]
+    assert texts.count("0") == 2 and "$C,H,W$" in texts and "3" in texts
+    plt.close(fig)
+
+
+@pytest.mark.parametrize("places", [[(1, 3), (1, 1)], [(1, 1), (3, 1)], [(3, 1), (1, 1)]])
+def test_shared_weights_are_joined(places):
+    fig, ax = plot.canvas((4, 4))
+    boxes = plot.shared_weights(ax, places, "$W$")
+    assert [((b.left + b.right) / 2, (b.bottom + b.top) / 2) for b in boxes] == [
+        pytest.approx(place) for place in places
+    ]
+    (line,) = ax.lines
+    assert [text.get_text() for text in ax.texts] == ["$W$", "$W$", "same weights"]
+    assert line.get_linestyle() != "-"
+    plt.close(fig)
+
+
+def test_an_arrow_may_go_round():
+    fig, ax = plot.canvas((4, 2))
+    plot.arrow(ax, (0, 1), (1, 1), "mean")
+    plot.arrow(ax, (0, 1), (3, 1), "round", via=[(0, 1.8), (3, 1.8)])
+    assert [len(line.get_xdata()) for line in ax.lines] == [3]
+    words = {text.get_text(): text.get_position() for text in ax.texts if text.get_text()}
+    assert words["mean"] == pytest.approx((0.5, 1.05))
+    assert words["round"] == pytest.approx((1.5, 1.85))
+    plt.close(fig)

@@ -6,7 +6,17 @@ message that names the likely mistake. An untouched stub prints that it is not a
 A package with a module for each chapter, so that the checks of one chapter stay short to read.
 """
 
-from attn_lib.check import cbam, coordinate, cost, eca, gating, looking_inside, se, training
+from attn_lib.check import (
+    cbam,
+    coordinate,
+    cost,
+    eca,
+    gating,
+    gradients,
+    looking_inside,
+    se,
+    training,
+)
 from attn_lib.check._core import Failed
 
 __all__ = [
@@ -16,6 +26,7 @@ __all__ = [
     "cost",
     "eca",
     "gating",
+    "gradients",
     "looking_inside",
     "se",
     "training",

@@ -32,6 +32,15 @@ def without_figure_text(render_html):
     return render
 
 
+def without_empty_text(render_text):
+    """Leave out an output of no words, which would be drawn as a box of one empty line."""
+
+    def render(self, data):
+        return render_text(self, data) if data.string.strip() else []
+
+    return render
+
+
 def without_thebe(app):
     """Leave out Thebe, which Jupyter Book always adds; it would run cells on a server elsewhere."""
     for event, listeners in app.events.listeners.items():
@@ -97,4 +106,5 @@ def setup(app):
     app.connect("autodoc-skip-member", skip_fields)
     NbElementRenderer.render_image = alt_text(NbElementRenderer.render_image)
     NbElementRenderer.render_text_html = without_figure_text(NbElementRenderer.render_text_html)
+    NbElementRenderer.render_text_plain = without_empty_text(NbElementRenderer.render_text_plain)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
