@@ -19,6 +19,8 @@ NOTEBOOK ?= notebooks
 COLAB ?= colab-2026-08
 # SAVE=1 writes the time and memory that it measures into the book; then `make notebooks`.
 SAVE ?=
+# More for the benchmark: `make bench BENCH="--networks --rounds 5"`, `make bench BENCH=--help`.
+BENCH ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -93,8 +95,8 @@ colab-test: $(STAMP) ## run the notebooks in Colab's versions, its Python and Py
 notebooks: $(STAMP) ## execute the chapters whose code changed (ALL=1: every chapter)
 	$(RUN) $(BIN)/python book/tools/notebooks.py run $(if $(ALL),--all)
 
-bench: $(STAMP) ## time attn_lib's layers beside others
-	$(BIN)/python -m benchmarks
+bench: $(STAMP) ## time attn_lib's layers beside others (BENCH=--networks, BENCH=--compile)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 serve: html ## build the book and serve it on http://127.0.0.1:8000 (PORT=...)
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)

@@ -1,6 +1,7 @@
 """What attention costs: by the formulas of the chapters for a layer, counted for a model."""
 
 import copy
+import math
 import operator
 from typing import NamedTuple
 
@@ -34,6 +35,8 @@ class LayerCost(NamedTuple):
         What autograd keeps for the backward pass, in the module's current mode (training or
         evaluation): the input, intermediate tensors and indices of maxima, each storage once,
         parameters and buffers not included. The input is mostly kept by its producer as well.
+        Of a training step in eager PyTorch, in single or double precision or on a GPU: where a
+        layer takes its plain path instead (:mod:`attn_lib.layers`), it keeps more.
     """
 
     parameters: int
@@ -149,7 +152,7 @@ def model_cost(model, input_shape):
     shape = _shape(input_shape)
     twin = _without_data(model).eval()
     dtype = next((p.dtype for p in twin.parameters() if p.is_floating_point()), None)
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mv: _mv_flops})
+    counter = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), counter:
             twin(torch.empty(shape, dtype=dtype, device="meta"))
@@ -176,12 +179,13 @@ def model_cost(model, input_shape):
 # ---- formulas, one a mechanism; the equation numbers are those of the chapters
 
 
-def _cost(module, x, *, multiply_adds, elementwise, passes, saved, indices=0):
+def _cost(module, x, *, multiply_adds, elementwise, passes, saved, index_bytes=0):
     """LayerCost from counts of numbers; ``elementwise`` and ``passes`` in units of the map x."""
     width = next(module.parameters()).element_size()
     parameters = _parameters(module)
     moved = width * (passes * x + parameters)
-    return LayerCost(parameters, multiply_adds, elementwise * x, moved, width * saved + 8 * indices)
+    kept = width * saved + index_bytes
+    return LayerCost(parameters, multiply_adds, elementwise * x, moved, kept)
 
 
 def _squeeze_excitation(m, n, c, h, w):  # SE-C1, SE-C2, SE-C3
@@ -205,7 +209,7 @@ def _channel_attention(m, n, c, h, w):  # CBAM-15, CBAM-16
         elementwise=3,  # mean, maximum, scale
         passes=4,
         saved=x + 3 * n * c + 2 * n * hidden,  # x, two statistics and s, h twice
-        indices=n * c,  # where the maxima were
+        index_bytes=8 * n * c,  # where the maxima were
     )
 
 
@@ -218,18 +222,20 @@ def _spatial_attention(m, n, c, h, w):  # CBAM-15, CBAM-16
         elementwise=3,  # maximum, mean, scale
         passes=4,
         saved=x + 4 * places + _statistics(m.bn),  # x, two statistics, convolution, gate
-        indices=places,
+        index_bytes=4 * places,
     )
 
 
 def _cbam(m, *shape):
-    return _add(_channel_attention(m.channel, *shape), _spatial_attention(m.spatial, *shape))
+    channel, spatial = _channel_attention(m.channel, *shape), _spatial_attention(m.spatial, *shape)
+    again = next(m.parameters()).element_size() * math.prod(shape)
+    both = _add(channel, spatial)  # the map between the halves is made again, not kept
+    return both._replace(saved_bytes=both.saved_bytes - again)
 
 
 def _bam(m, n, c, h, w):  # BAM-1 to BAM-3
     x, places, hidden = n * c * h * w, n * h * w, m.channel.fc1.out_features
     narrow = 2 * n * hidden + 6 * places * hidden  # before and after every ReLU
-    branches = places + n * c if m.combine == "product" else 0  # a sum needs no factors
     norms = (m.channel.bn1, m.spatial.bn1, m.spatial.bn2, m.spatial.bn3)
     return _cost(
         m,
@@ -237,7 +243,8 @@ def _bam(m, n, c, h, w):  # BAM-1 to BAM-3
         multiply_adds=2 * n * c * hidden + places * (c * hidden + 18 * hidden**2 + hidden),
         elementwise=5,  # mean, combination, sigmoid, 1 +, scale
         passes=10,  # mean 1, first convolution 1, combination 1, sigmoid 2, 1 + 2, scale 3
-        saved=3 * x + n * c + narrow + branches + sum(map(_statistics, norms)),
+        # x, the two branches, the means; the gate of the map's size is made again
+        saved=x + places + 2 * n * c + narrow + sum(map(_statistics, norms)),
     )
 
 
@@ -249,7 +256,7 @@ def _efficient_channel_attention(m, n, c, h, w):  # ECA-12
         multiply_adds=m.kernel_size * n * c,
         elementwise=2,  # mean, scale
         passes=3,
-        saved=x + n * c + m.kernel_size * n * c,  # x, s, and z as one window a channel
+        saved=x + 2 * n * c,  # x, z and s
     )
 
 
@@ -263,8 +270,8 @@ def _coordinate_attention(m, n, c, h, w):  # CA-11, CA-12, CA-13
         multiply_adds=2 * c * hidden * strip,
         elementwise=2 * axes,  # as many means as products
         passes=3 * axes,
-        # what enters each product; means and gates; the bottleneck around norm and h-swish
-        saved=axes * x + 2 * c * strip + 3 * hidden * strip + _statistics(m.bn1),
+        # x; means and gates or their logits; the bottleneck around norm and h-swish
+        saved=x + 2 * c * strip + 3 * hidden * strip + _statistics(m.bn1),
     )
 
 
@@ -325,11 +332,6 @@ def _outermost_attention(module, name=""):
         return
     for child_name, child in module.named_children():
         yield from _outermost_attention(child, f"{name}.{child_name}".lstrip("."))
-
-
-def _mv_flops(matrix, vector, *, out_shape=None, **kwargs):
-    """ECA's windows times its kernel, an operation that PyTorch's counter leaves out."""
-    return 2 * matrix[0] * matrix[1]
 
 
 def saved_bytes(module, x):

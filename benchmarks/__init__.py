@@ -1,1 +1,1 @@
-"""Side-by-side timings: attn_lib's layers beside timm's, in one run and in turn."""
+"""Side-by-side timings of attn_lib's layers and networks; ``python -m benchmarks --help``."""

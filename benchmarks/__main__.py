@@ -1,83 +1,54 @@
-"""Time each layer beside its counterpart in timm, forward and backward.
+"""Time attn_lib's layers and networks beside others, and write tables and a figure.
 
-    python -m benchmarks [--threads N]
+    python -m benchmarks [--networks] [--compile] [--rounds N] [--device cuda] …
 
-Only ratios of one run mean anything: the two layers take turns, so that whatever else the machine
-does meets both. timm is optional (`pip install timm`); without it attn_lib is timed alone.
+Only ratios of one run mean anything: all take turns, so that whatever else the machine does meets
+everybody. timm is optional; without it the authors' formulations are still there.
 """
 
 import argparse
-import statistics
+from pathlib import Path
 
 import torch
-from torch.utils.benchmark import Timer
 
-from attn_lib import layers
+from benchmarks import layer_times, network_times, report
+from benchmarks.measure import machine
 
-SHAPES = [(8, 64, 56, 56), (8, 256, 14, 14), (8, 512, 7, 7)]
-ROUNDS = 7
-
-
-def counterparts():
-    """Name -> function of the channels that builds timm's layer; empty without timm."""
-    try:
-        from timm.layers import EcaModule, SEModule
-        from timm.layers.cbam import CbamModule
-    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision without its ops
-        print(f"timm's layers cannot be imported ({error}); timing attn_lib alone.\n")
-        return {}
-    return {
-        "se": lambda c: SEModule(c, rd_ratio=1 / 16, rd_divisor=1),
-        "cbam": lambda c: CbamModule(c, rd_ratio=1 / 16, rd_divisor=1),
-        "eca": EcaModule,
-    }
+RESULTS = Path(__file__).parent / "results"
 
 
-def step(layer, x):
-    layer.zero_grad(set_to_none=True)
-    layer(x).sum().backward()
-
-
-def milliseconds(runs):
-    """Median time of each run; they take turns, ROUNDS times."""
-    timers = [Timer("step(layer, x)", globals={"step": step, **run}) for run in runs]
-    times = [[] for _ in runs]
-    for _ in range(ROUNDS):
-        for timer, found in zip(timers, times, strict=True):
-            found.append(1e3 * timer.blocked_autorange(min_run_time=0.05).median)
-    return [statistics.median(found) for found in times]
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1)
-    torch.set_num_threads(parser.parse_args().threads)
-    others = counterparts()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    print(
-        f"PyTorch {torch.__version__}, {device}, {torch.get_num_threads()} thread(s); "
-        "milliseconds for a forward and a backward pass"
+def main(arguments=None):
+    """Measure what the command line asks for; returns nothing, writes into ``--out``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__.split("\n")[0]
     )
-    print(
-        f"{'layer':11} {'shape':18} {'memory format':14} {'attn_lib':>9} {'timm':>9} {'ratio':>6}"
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", default=default, help="cpu or cuda (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch on a CPU (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=25, help="timings of each (%(default)s)")
+    parser.add_argument("--layers", nargs="+", choices=layer_times.NAMES, default=layer_times.NAMES)
+    parser.add_argument("--compile", action="store_true", help="torch.compile of each too: slow")
+    parser.add_argument("--networks", action="store_true", help="whole networks instead of layers")
+    parser.add_argument("--batch", type=int, default=4, help="images for networks (%(default)s)")
+    parser.add_argument("--side", type=int, default=224, help="of those images (%(default)s)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for tables and figure")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(chosen.threads)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    where = machine(chosen.device)
+    print(where)
+    if chosen.networks:
+        rows = network_times.measure(chosen.rounds, chosen.device, chosen.batch, chosen.side)
+        where += f"; {chosen.batch} images of {chosen.side} x {chosen.side}"
+        report.write_networks(chosen.out, rows, where)
+        print(report.table(rows))
+        return
+    rows = layer_times.measure(
+        chosen.layers, layer_times.SHAPES, chosen.rounds, chosen.device, chosen.compile
     )
-    for name in ("se", "cbam", "bam", "eca", "coordinate"):
-        for shape in SHAPES:
-            for memory_format in (torch.contiguous_format, torch.channels_last):
-                x = torch.randn(shape, device=device).to(memory_format=memory_format)
-                x.requires_grad_()
-                made = [layers.build(name, shape[1])]
-                if name in others:
-                    made.append(others[name](shape[1]))
-                runs = [
-                    {"layer": m.to(device).to(memory_format=memory_format), "x": x} for m in made
-                ]
-                times = milliseconds(runs)
-                text = f"{times[0]:9.2f}"
-                if len(times) == 2:
-                    text += f" {times[1]:9.2f} {times[0] / times[1]:6.2f}"
-                label = str(memory_format).removeprefix("torch.").removesuffix("_format")
-                print(f"{name:11} {'x'.join(map(str, shape)):18} {label:14} {text}", flush=True)
+    summary = layer_times.summarise(rows)
+    report.write_layers(chosen.out, rows, summary, f"{where}; {chosen.rounds} rounds")
+    print(report.table(summary))
 
 
 if __name__ == "__main__":

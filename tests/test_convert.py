@@ -1,22 +1,26 @@
 """Published state dicts: timm's networks give the same numbers, the authors' names find a place."""
 
 import collections
+import re
 import subprocess
 import sys
 
 import pytest
 import torch
-from others import timm
+from others import timm, torchvision
 from safetensors.torch import load_file, save_file
 from timm.layers import EcaModule, EffectiveSEModule, SEModule
 from timm.layers.cbam import CbamModule
 from timm.layers.coord_attn import CoordAttn
 from torch import nn
+from torch.nn import functional as F
+from torchvision.models import resnet as tv_resnet
 
 from attn_lib import layers, models
 from attn_lib.convert import from_official
 from attn_lib.convert.__main__ import main
-from attn_lib.convert.official import convert
+from attn_lib.convert.official import convert, weights_in
+from attn_lib.models.resnet import DEPTHS
 
 
 def shaken(module, seed=0):
@@ -162,6 +166,75 @@ def test_a_bottleneck_that_no_reduction_gives():
         from_official("timm", SEModule(64, rd_channels=24).state_dict())
 
 
+# ---- two maps beside the convolutions of a block: the same numbers
+
+
+class _Beside:
+    """A block of torchvision's ResNet that gates its branch by maps of its own, fc1 and fc2.
+
+    As in miraclewkf/SENet-PyTorch, it takes the means over a window that fits images of 224 pixels.
+    """
+
+    def __init__(self, in_channels, width, *others, **more):
+        super().__init__(in_channels, width, *others, **more)
+        channels = width * self.expansion
+        self.side = {64: 56, 128: 28, 256: 14, 512: 7}[width]
+        self.fc1 = nn.Linear(channels, channels // 16)
+        self.fc2 = nn.Linear(channels // 16, channels)
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.expansion == 4:
+            y = self.bn3(self.conv3(F.relu(y)))
+        z = F.avg_pool2d(y, self.side, stride=1).flatten(1)
+        s = torch.sigmoid(self.fc2(F.relu(self.fc1(z))))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return F.relu(s[:, :, None, None] * y + shortcut)
+
+
+class BesideBasic(_Beside, tv_resnet.BasicBlock):
+    pass
+
+
+class BesideBottleneck(_Beside, tv_resnet.Bottleneck):
+    pass
+
+
+def beside(depth, **options):
+    """se_resnet_18 … 152 of miraclewkf/SENet-PyTorch, but for where the weights begin."""
+    block = BesideBasic if depth < 50 else BesideBottleneck
+    return torchvision.models.ResNet(block, DEPTHS[depth], **options)
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_maps_beside_the_convolutions_give_the_same_logits(depth, wrapped):
+    torch.manual_seed(0)
+    theirs = shaken(beside(depth, num_classes=7))
+    state = theirs.state_dict()
+    if wrapped:
+        state = {"state_dict": {f"module.{key}": tensor for key, tensor in state.items()}}
+    converted, call = convert("se", weights_in(state))
+    assert call == f"models.resnet(depth={depth}, num_classes=7, attention='se')"
+    ours = made(call)
+    ours.load_state_dict(converted)
+    x = image(1, 3, 224, 224)
+    with torch.inference_mode():
+        logits = theirs(x)
+        assert logits.std() > 0.1
+        torch.testing.assert_close(ours(x), logits, rtol=1e-12, atol=1e-12)
+
+
+def test_maps_beside_the_convolutions_as_1x1_convolutions_and_without_biases():
+    state = {k: t for k, t in BESIDE.items() if not re.search(r"fc[12]\.bias", k)}
+    state |= {k: t[:, :, None, None] for k, t in state.items() if re.search(r"fc[12]\.weight", k)}
+    converted, call = convert("se", state)
+    assert call == "models.resnet(depth=18, num_classes=2, attention='se', bias=False)"
+    made(call).load_state_dict(converted)
+    key = "layer3.0.fc2.weight"
+    assert torch.equal(converted["layer3.0.attention.fc2.weight"], BESIDE[key])
+
+
 # ---- the authors' repositories: the names, written out once more
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -204,6 +277,8 @@ for _block in range(2, 18):
     FLAT += [(f"features.{_block}.attention.", f"{_at}6.")]
 ECA_MOBILE = [("features.1.attention", "features.1.conv.3")]
 ECA_MOBILE += [(f"features.{n}.attention", f"features.{n}.conv.4") for n in range(2, 18)]
+
+INCEPTIONS = [f"inception_{name}" for name in "3a 3b 3c 4a 4b 4c 4d 4e 5a 5b".split()]
 
 PUBLISHED = [
     ("cbam", lambda: layers.CBAM(32), CBAM),
@@ -268,6 +343,15 @@ PUBLISHED = [
         [("attention.fc1", "se.fc.0"), ("attention.fc2", "se.fc.2")],
     ),
     ("se", lambda: models.googlenet("se", aux_logits=True), [("attention", "se_layer")]),
+    *(("se", lambda d=d: models.resnet(d, "se"), [("attention.", "")]) for d in (34, 101, 152)),
+    ("se", lambda: models.resnet_cifar(20, attention="se"), [("attention.", "")]),
+    ("se", lambda: models.inception_bn("se"), []),
+    ("se", lambda: models.inception_bn(num_classes=9), [(f"{b}.", f"{b}_") for b in INCEPTIONS]),
+    (
+        "eca",
+        lambda: models.inception_bn("eca", kernel_size=(3, 5, 5)),
+        [("attention", "eca"), *((f"{b}.{n}", f"{b}_{n}") for b in INCEPTIONS for n in "13dp")],
+    ),
 ]
 
 
@@ -360,6 +444,8 @@ def without(state, key):
 
 CBAM_STATE = renamed(layers.CBAM(32), CBAM)
 RESNET = renamed(models.resnet(18, "se", num_classes=2), [("attention", "se")])
+BESIDE = renamed(models.resnet(18, "se", num_classes=2), [("attention.", "")])
+INSIDE = renamed(models.resnet(50, "se", placement="conv3x3"), [("attention.", "")])
 
 
 @pytest.mark.parametrize(
@@ -420,6 +506,63 @@ RESNET = renamed(models.resnet(18, "se", num_classes=2), [("attention", "se")])
             r"'layer3.0.conv1.weight' has shape \(256, 64, 3, 3\); .*ResNet-18.*\(256, 128",
         ),
         ("se", RESNET | {"n_averaged": torch.tensor(3)}, ValueError, "'n_averaged': it counts"),
+        ("se", without(BESIDE, "layer1.1.fc2.bias"), ValueError, "lacks 'fc2.bias'"),
+        (
+            "se",
+            {k: t for k, t in BESIDE.items() if not k.startswith("layer2.1.fc")},
+            ValueError,
+            "'layer2.1' has no attention layer",
+        ),
+        (
+            "se",
+            BESIDE | {"layer1.0.se.fc1.weight": BESIDE["layer1.0.fc1.weight"]},
+            ValueError,
+            "'layer1.0' and 'layer1.0.se' are both",
+        ),
+        (
+            "se",
+            BESIDE | {"layer1.0.fc3.weight": torch.ones(4, 64)},
+            ValueError,
+            "'layer1.0' and 'layer1.0.fc3' are both",
+        ),
+        ("cbam", BESIDE, ValueError, "cannot place 'layer1.0.fc1.weight'"),
+        (
+            "se",
+            BESIDE | {"conv1.weight": torch.ones(64, 3, 3, 3)},
+            ValueError,
+            r"'conv1.weight' has shape \(64, 3, 3, 3\)",  # the stem for images of 32 pixels
+        ),
+        (
+            "se",
+            BESIDE | {"layer2.0.bn1.weight": torch.ones(64)},
+            ValueError,
+            r"'layer2.0.bn1.weight' has shape \(64,\)",  # batch norm before its convolution
+        ),
+        (
+            "se",
+            BESIDE | {"layer2.0.shortcut.0.weight": torch.ones(128, 64, 1, 1)},
+            ValueError,
+            "cannot place 'layer2.0.shortcut.0.weight' in a model",
+        ),
+        (
+            "se",
+            BESIDE | {"layer2.0.downsample.0.bias": torch.ones(128)},
+            ValueError,
+            "cannot place 'layer2.0.downsample.0.bias' in the ResNet-18",
+        ),
+        ("se", INSIDE, ValueError, "'layer1.0.fc1.weight': it gates 64 channels, .* ends in 256"),
+        (
+            "se",
+            {"inception_3a_1x1.weight": torch.ones(64, 192, 1, 1)},
+            ValueError,
+            "the BN-Inception of 'inception_3a_1x1.weight' lacks 'conv1_7x7_s2.weight'",
+        ),
+        (
+            "se",
+            {"inception_3a_5x5.weight": torch.ones(1)},
+            ValueError,
+            "cannot place 'inception_3a_5x5.weight' in a model",
+        ),
     ],
 )
 def test_what_cannot_be_placed_is_named(family, state, error, message):

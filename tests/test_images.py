@@ -188,6 +188,74 @@ def test_folder_divided_by_its_owner(tmp_path):
         data.image_folder(tmp_path)
 
 
+def divided(root, *parts, classes=("cat", "dog")):
+    """Parts of a folder with two images a class; the part's position is their shade."""
+    for position, part in enumerate(parts):
+        for name in classes:
+            for i in range(2):
+                save(root / part / name / f"{i}.png", (50 * position,) * 3)
+    return root
+
+
+@pytest.mark.parametrize(
+    "parts, tested",
+    [
+        (("train", "valid"), "valid"),
+        (("train", "val"), "val"),
+        (("train", "test"), "test"),
+        (("training", "validation"), "validation"),
+        (("Training", "Testing"), "Testing"),  # as many sets on Kaggle
+        (("train", "valid", "test"), "test"),  # Roboflow's export
+        (("train", "validation", "test"), "test"),
+    ],
+)
+def test_parts_under_other_names(tmp_path, parts, tested):
+    divided(tmp_path, *parts)
+    (tmp_path / "README.roboflow.txt").write_text("exported")
+    split, classes = data.image_folder(tmp_path, size=8)
+    assert classes == ("cat", "dog") and len(split.y_train) == len(split.y_test) == 4
+    assert (split.x_train == 0).all()
+    assert split.x_test.unique().item() == pytest.approx(50 * parts.index(tested) / 255)
+
+
+def test_parts_whose_test_has_no_classes(tmp_path):
+    """As in a competition: the images to test on have no labels, those of the third part do."""
+    divided(tmp_path, "train", "val")
+    save(tmp_path / "test" / "0.png", (200, 200, 200))
+    split, _ = data.image_folder(tmp_path, size=8)
+    assert split.x_test.unique().item() == pytest.approx(50 / 255)
+    shutil.rmtree(tmp_path / "val")
+    with pytest.raises(ValueError, match="test needs a subfolder for each of two or more classes"):
+        data.image_folder(tmp_path, size=8)
+
+
+def test_a_class_may_have_the_name_of_a_part(tmp_path):
+    for name in ("bus", "test", "train"):
+        for i in range(2):
+            save(tmp_path / name / f"{i}.png", (i, 0, 0))
+    assert data.image_folder(tmp_path, size=8)[1] == ("bus", "test", "train")
+    (tmp_path / "train" / "more").mkdir()
+    shutil.rmtree(tmp_path / "test")
+    assert data.image_folder(tmp_path, size=8)[1] == ("bus", "train")
+
+
+@pytest.mark.parametrize(
+    "parts, message",
+    [
+        (("train", "dev"), "class 'dev' of .* has no image.*called train or training, and test,"),
+        (("train",), "it has 1. The parts .*of one part alone, give its own path"),
+        (("test", "valid"), "class 'test' of .* has no image.*called train or training"),
+        (("train", "test", "extra"), "divided into train, test, and has extra beside them"),
+        (("train", "Training", "test"), "Training, train, which mean the same"),
+        (("train", "val", "valid"), "val, valid, which mean the same"),
+    ],
+)
+def test_parts_that_are_not_understood(tmp_path, parts, message):
+    divided(tmp_path, *parts)
+    with pytest.raises(ValueError, match=message):
+        data.image_folder(tmp_path)
+
+
 def test_images_of_every_kind(tmp_path):
     wide = Image.fromarray(np.repeat(np.arange(40, dtype=np.uint8)[None], 10, 0))
     for name in ("a", "b"):
@@ -248,7 +316,20 @@ def test_broken_images_are_named(folder):
             ValueError,
             "class 'b' .* has no image",
         ),
-        (lambda p: None, {"size": 0}, ValueError, "at least 1 pixel; got 0"),
+        (lambda p: None, {"size": 0}, ValueError, "size must be an integer of at least 1; got 0"),
+        (
+            lambda p: [save(p / n / f"{i}.png", (0, 0, 0)) for n in "ab" for i in range(2)],
+            {"size": 10**7},
+            ValueError,
+            "4 images of 10000000x10000000 pixels do not fit into memory",
+        ),
+        (lambda p: None, {"size": 8.5}, TypeError, "size must be an integer .*; got 8.5"),
+        (
+            lambda p: [save(p / n / "1.png", (0, 0, 0)) for n in "ab"],
+            {"test_share": float("nan")},
+            ValueError,
+            "between 0 and 1; got nan",
+        ),
         (lambda p: p.rmdir(), {}, FileNotFoundError, "is not a folder"),
         (
             lambda p: [save(p / n / "1.png", (0, 0, 0)) for n in "ab"],

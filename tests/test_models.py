@@ -177,8 +177,9 @@ def test_copies_and_pickles_compute_the_same(name):
         lambda name: models.resnet(18, name),
         lambda name: models.mobilenet_v2(0.5, name),
         lambda name: models.googlenet(name),
+        lambda name: models.inception_bn(name),
     ],
-    ids=["resnet_cifar", "resnet", "mobilenet_v2", "googlenet"],
+    ids=["resnet_cifar", "resnet", "mobilenet_v2", "googlenet", "inception_bn"],
 )
 def test_a_training_step_reaches_every_parameter(make, name):
     """On the meta device; DistributedDataParallel stops at a parameter without a gradient."""

@@ -1,6 +1,7 @@
 """Training: it learns, is reproducible, survives a kill, and shares its work between processes."""
 
 import csv
+import inspect
 import json
 import os
 import signal
@@ -13,10 +14,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from attn_lib import data, models, train
-from attn_lib.train import evaluate, fit, over_seeds, seed_everything
+from attn_lib.train import distributed, evaluate, fit, over_seeds, seed_everything
 from attn_lib.train.__main__ import main
 from attn_lib.train.loop import _amp_dtype, _batches, _optimizer, _schedule
 from attn_lib.train.record import replacing
@@ -82,6 +84,10 @@ def test_evaluate_counts():
     assert evaluate(model, x, y, batch_size=5) == 8 / 12
     with pytest.raises(ValueError, match="no images to test"):
         evaluate(model, x[:0], y[:0])
+    with pytest.raises(ValueError, match="12 images and 11 labels"):
+        evaluate(model, x, y[1:])
+    with pytest.raises(ValueError, match="batch_size must be an integer from 1 to 10+; got 0"):
+        evaluate(model, x, y, batch_size=0)
 
 
 def test_one_step_is_the_textbook_step(few):
@@ -209,15 +215,81 @@ def test_no_batch_of_one(images, sizes):
         ({"schedule": "step"}, "unknown schedule 'step'; known are"),
         ({"precision": "int8"}, "unknown precision 'int8'; known are"),
         ({"precision": "bfloat16"}, "is for data in float32.*got torch.float64"),
-        ({"label_smoothing": 1.0}, "a share from 0 to below 1; got 1.0"),
-        ({"clip_norm": -1}, "a length above 0, or None; got -1"),
-        ({"epochs": 0}, "epochs=0"),
-        ({"batch_size": 1}, "batch_size=1"),
     ],
 )
 def test_what_fit_refuses(few, options, message):
     with pytest.raises(ValueError, match=message):
         fit(linear().double(), few, **options)
+
+
+INFINITE = (float("nan"), float("inf"), -float("inf"))
+RANGES = {  # every number that fit takes: what is refused, what is said of it, what is taken
+    "epochs": ((0, -1, 1.5, "2", 10**10), "an integer from 1 to 10", (1, np.int64(1))),
+    "batch_size": ((1, 0, 64.0, 10**19), "an integer from 2 to 10", (2, np.int64(50), 10**9)),
+    "lr": (
+        (0, -0.1, 1e300, None, *INFINITE),
+        "number above 0 and below 10",
+        (1e-9, np.float32(0.01), torch.tensor(0.1)),
+    ),
+    "weight_decay": (
+        (-1, 1e300, *INFINITE),
+        "number of at least 0 and below",
+        (0, np.float32(0.1)),
+    ),
+    "seed": ((-1, 2**32, 0.5, None), "an integer from 0 to 4294967295", (2**32 - 1, np.int64(3))),
+    "label_smoothing": ((1, -0.1, *INFINITE), "number of at least 0 and below 1", (0, 0.999)),
+    "clip_norm": ((0, -1, *INFINITE), "number above 0", (None, 1e-9, np.float32(1))),
+    "ema_decay": ((1, 1.5, -0.1, *INFINITE), "number of at least 0 and below 1", (None, 0, 0.999)),
+    "test_every": ((-1, 0.5, None), "an integer of at least 0", (0, 1, 100)),
+}
+
+
+def test_every_number_of_fit_has_a_range():
+    """A new option with a number needs a row above."""
+    parameters = inspect.signature(fit).parameters.values()
+    numbers = {p.name for p in parameters if type(p.default) in (int, float)}
+    assert numbers | {"clip_norm", "ema_decay"} == RANGES.keys()  # those two are None by default
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_numbers_out_of_range_are_refused_by_name(few, tmp_path, name):
+    refused, wanted, taken = RANGES[name]
+    model = linear().double()
+    before = weights(model)
+    for value in refused:
+        with pytest.raises((ValueError, TypeError)) as error:
+            fit(model, few, out=tmp_path / "out", **{"epochs": 1, name: value})
+        said = str(error.value)
+        assert said.startswith(f"{name} must be a") and wanted in said and f"got {value!r}" in said
+    assert torch.equal(weights(model), before) and not (tmp_path / "out").exists()
+    for number, value in enumerate(taken):
+        few_images = few._replace(x_train=few.x_train[:4], y_train=few.y_train[:4])
+        history = fit(model, few_images, out=tmp_path / f"{number}", **{"epochs": 1, name: value})
+        assert len(history) == 1
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 0.5])
+def test_a_seed_that_some_generator_refuses(few, seed):
+    with pytest.raises((ValueError, TypeError), match=f"seed must be an integer .*; got {seed}"):
+        seed_everything(seed)
+    with pytest.raises((ValueError, TypeError), match=f"seed must be an integer .*; got {seed}"):
+        over_seeds(lambda: pytest.fail("a model was made"), few, seeds=[0, seed])
+
+
+def test_what_a_split_lacks(few, tmp_path):
+    untested = few._replace(x_test=few.x_test[:0], y_test=few.y_test[:0])
+    with pytest.raises(ValueError, match="no images to test on"):
+        fit(linear().double(), untested, epochs=1, test_every=5, out=tmp_path / "out")
+    with pytest.raises(ValueError, match="no images to test on"):
+        over_seeds(lambda: pytest.fail("a model was made"), untested)
+    assert not (tmp_path / "out").exists()
+    assert len(fit(linear().double(), untested, epochs=1)) == 1
+    with pytest.raises(ValueError, match="299 images and 300 labels to train on"):
+        fit(linear().double(), few._replace(x_train=few.x_train[1:]))
+    with pytest.raises(ValueError, match="100 images and 99 labels to test on"):
+        fit(linear().double(), few._replace(y_test=few.y_test[1:]))
+    with pytest.raises(ValueError, match="two images to train on; got 1"):
+        fit(linear().double(), few._replace(x_train=few.x_train[:1], y_train=few.y_train[:1]))
 
 
 class Explodes(nn.Module):
@@ -378,14 +450,62 @@ def test_another_run_is_not_continued(few, tmp_path):
         fit(small_network(), few, out=tmp_path, **other, **QUICK)
     with pytest.raises(ValueError, match="data=None there, 'another' here"):
         fit(small_network(), few, out=tmp_path, about={"data": "another"}, **QUICK)
-    torch.save({"weights": 1}, tmp_path / "checkpoint.pt")
-    with pytest.raises(ValueError, match="not a checkpoint of this course"):
-        fit(small_network(), few, out=tmp_path, **QUICK)
-    (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
-    with pytest.raises(ValueError, match="damaged: delete it"):
-        fit(small_network(), few, out=tmp_path, **QUICK)
     with pytest.raises(OSError):  # known before anything is trained
         fit(Explodes(0), few, out=tmp_path / "checkpoint.pt", **QUICK)
+
+
+def flipped(content):
+    """One bit of the longest tensor is another: torch.load does not notice."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+DAMAGE = {  # what becomes of the file, given its bytes, or of the dictionary in it
+    "empty": lambda content: b"",
+    "text": lambda content: b"half a file",
+    "cut": lambda content: content[: len(content) // 2],
+    "without its end": lambda content: content[:-100],
+    "one bit": flipped,
+    "zeros": lambda content: bytes(len(content)),
+    "other things": {"weights": 1},
+    "a tensor": torch.zeros(3),
+    "settings are none": {"settings": None},
+    "history is none": {"history": None},
+    "rows are none": {"history": [1, 2]},
+    "epochs are missing": {"history": [{"epoch": 2}]},
+    **{f"no {name}": {name: ...} for name in ("model", "optimizer", "schedule", "scaler")},
+    **{f"no {name}": {name: ...} for name in ("settings", "history", "generator", "rng")},
+    "the model is none": {"model": 3},
+    "the optimizer is another": {"optimizer": {"state": {}, "param_groups": []}},
+    "the generator is none": {"generator": torch.zeros(3, dtype=torch.uint8)},
+    "the generator is text": {"generator": "seed"},
+}
+
+
+@pytest.fixture(scope="module")
+def written(few, tmp_path_factory):
+    """checkpoint.pt of a whole run."""
+    out = tmp_path_factory.mktemp("whole")
+    fit(small_network(), few, out=out, **QUICK)
+    return out / "checkpoint.pt"
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_checkpoint_says_what_to_do(few, tmp_path, written, damage):
+    path = tmp_path / "checkpoint.pt"
+    if callable(damage):
+        path.write_bytes(damage(written.read_bytes()))
+    elif isinstance(damage, dict) and damage.keys() != {"weights"}:
+        saved = torch.load(written, weights_only=True) | damage
+        torch.save({name: value for name, value in saved.items() if value is not ...}, path)
+    else:
+        torch.save(damage, path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="checkpoint.pt .*or is damaged: delete it to begin anew"):
+        fit(small_network(), few, out=tmp_path, **QUICK)
+    assert path.read_bytes() == before
+    path.unlink()
+    assert len(fit(small_network(), few, out=tmp_path, **QUICK)) == 2
 
 
 def test_a_series_of_seeds_continues(few, tmp_path):
@@ -495,6 +615,146 @@ def test_two_processes_resume_with_dropout(tmp_path):
     assert losses(tmp_path / "whole") == losses(tmp_path / "stopped")
 
 
+BATCH_NORMS = [
+    {},
+    {"affine": False},
+    {"track_running_stats": False},
+    {"affine": False, "track_running_stats": False},
+    {"momentum": None},
+    {"momentum": 0.0},
+]
+
+
+@pytest.fixture
+def connected():
+    """This process alone, as torchrun --nproc-per-node 1 connects it."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def normalised(**options):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4, **options),
+        nn.Flatten(),
+        nn.Linear(144, 8),
+        nn.BatchNorm1d(8, **options),
+        nn.Linear(8, 10),
+    ).double()
+
+
+@pytest.mark.parametrize("options", BATCH_NORMS, ids=str)
+def test_batch_norm_of_every_kind_is_shared(few, connected, options):
+    """Outputs, gradients and running statistics are those of torch's own batch norm."""
+    model, plain = normalised(**options), normalised(**options)
+    kinds = [type(m) for m in model.modules()]
+    with distributed.shared(model) as shared:
+        assert type(model[1]) is not nn.BatchNorm2d
+        for x in few.x_train.split(100):
+            y, wanted = shared(x), plain(x)
+            torch.testing.assert_close(y, wanted, rtol=1e-12, atol=1e-12)
+            y.square().sum().backward()
+            wanted.square().sum().backward()
+    assert [type(m) for m in model.modules()] == kinds
+    for own, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, theirs.grad, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(model.state_dict(), plain.state_dict(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(model.eval()(x), plain.eval()(x), rtol=1e-12, atol=1e-12)
+
+
+def test_on_a_gpu_the_batch_norms_are_torchs_for_many_processes(few, connected, monkeypatch):
+    """Their statistics need a GPU; what is tested here is that they are put in and taken out."""
+    monkeypatch.setattr(distributed, "_on_gpu", lambda model: True)
+    monkeypatch.setattr(distributed, "DistributedDataParallel", lambda model, device_ids: model)
+    model = normalised().eval()
+    before = [list(vars(module)) for module in model.modules()]
+    wanted = model(few.x_train)
+    with distributed.shared(model) as shared:
+        assert [type(shared[i]) for i in (1, 4)] == [nn.SyncBatchNorm] * 2
+        assert torch.equal(shared(few.x_train), wanted)
+    assert type(model[1]) is nn.BatchNorm2d and type(model[4]) is nn.BatchNorm1d
+    assert [list(vars(module)) for module in model.modules()] == before
+
+
+def test_the_own_batch_norms_are_back_after_training(few, connected):
+    model = normalised()
+    fit(model, few, **QUICK)
+    assert type(model[1]) is nn.BatchNorm2d and type(model[4]) is nn.BatchNorm1d
+    inside = []
+
+    def stop(model, row):
+        inside.append(type(model[1]))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, few, after_epoch=stop, **QUICK)
+    assert inside[0] is not nn.BatchNorm2d and type(model[1]) is nn.BatchNorm2d
+    with pytest.raises(FloatingPointError):
+        fit(nn.Sequential(model, Endless()), few, **QUICK)
+    assert (
+        type(model[1]) is nn.BatchNorm2d and vars(model[1]).keys() == vars(normalised()[1]).keys()
+    )
+
+
+class Endless(nn.Module):
+    def forward(self, x):
+        return x * float("inf")
+
+
+class WithActivation(nn.BatchNorm2d):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+class Renamed(nn.BatchNorm2d):
+    pass
+
+
+def test_a_batch_norm_that_computes_something_else_is_refused(few, connected):
+    model = normalised()
+    model[1] = WithActivation(4).double()
+    with pytest.raises(TypeError, match="'1' is a WithActivation, a batch norm with a forward"):
+        fit(model, few, **QUICK)
+    assert type(model[1]) is WithActivation and type(model[4]) is nn.BatchNorm1d
+    model[1] = Renamed(4).double()
+    fit(model, few, **QUICK)
+    assert type(model[1]) is Renamed
+
+
+NORMS = """
+import json
+import sys
+import torch
+from torch import nn
+from attn_lib import data
+from attn_lib.train import distributed, fit
+
+digits = data.digits(torch.float64)
+few = digits._replace(x_train=digits.x_train[:165], y_train=digits.y_train[:165])
+torch.manual_seed(0)
+options = json.loads(sys.argv[2])
+model = nn.Sequential(
+    nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, **options), nn.Flatten(), nn.Linear(144, 10)
+).double()
+with distributed.processes():
+    fit(model, few, epochs=2, batch_size=32, out=sys.argv[1])
+    assert type(model[1]) is nn.BatchNorm2d
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [BATCH_NORMS[1], BATCH_NORMS[3]], ids=str)
+def test_two_processes_with_batch_norms_of_other_kinds_train_as_one(tmp_path, options):
+    script = tmp_path / "norms.py"
+    script.write_text(NORMS)
+    for folder, launcher in (("one", ()), ("two", LAUNCHER)):
+        command = [*launcher, script, tmp_path / folder, json.dumps(options)]
+        subprocess.run([sys.executable, *map(str, command)], check=True, timeout=300)
+    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-9)
+
+
 def test_command_trains_on_own_images(tmp_path, capsys):
     from PIL import Image
 
@@ -529,6 +789,7 @@ def test_command_trains_on_own_images(tmp_path, capsys):
         (["--dataset", "folder"], "needs --data PATH"),
         (["--no-augment", "--cutout", "2"], "--cutout is part of the augmentation"),
         (["--width", "4.5"], "is a number of channels; got 4.5"),
+        (["--cutout", "-1"], "--cutout is a number of pixels, 0 for none; got -1"),
     ],
 )
 def test_command_refuses_what_does_not_fit(tmp_path, capsys, arguments, message):
@@ -544,6 +805,17 @@ def test_command_reports_errors_in_a_line(tmp_path, capsys):
     assert "error: unknown attention 'sse'; known are 'se'" in capsys.readouterr().err
     assert main(["--dataset", "folder", "--data", str(tmp_path / "none"), "--out", out]) == 1
     assert "is not a folder" in capsys.readouterr().err
+    for option, value, message in (
+        ("--lr", "nan", "lr must be a finite number above 0 and below 1000000000; got nan"),
+        ("--weight-decay", "-1", "weight_decay must be a finite number of at least 0 and below"),
+        ("--seed", "-1", "seed must be an integer from 0 to 4294967295; got -1"),
+        ("--epochs", "0", "epochs must be an integer from 1 to 1000000000; got 0"),
+        ("--width", "1e300", "cannot make resnet_cifar with {'num_classes': 10, "),
+        ("--ema-decay", "inf", "ema_decay must be a finite number of at least 0 and below 1"),
+    ):
+        assert main([option, value, "--out", out]) == 1
+        assert f"error: {message}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
     command = ["--depth", "8", "--width", "4", "--epochs", "1", "--out", out]
     assert main(command) == 0
     assert main([*command, "--cutout", "2"]) == 1

@@ -48,7 +48,9 @@ def _read(path):
         try:
             return safetensors.torch.load_file(path)
         except safetensors.SafetensorError as error:
-            raise ValueError(f"{path} is not a safetensors file: {error}") from None
+            raise ValueError(
+                f"{path} is not a safetensors file, or is damaged; fetch it again ({error})"
+            ) from None
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -57,8 +59,13 @@ def _read(path):
             "not run code from files. If you trust it, load it with torch.load(..., "
             "weights_only=False) and save its state dict alone"
         ) from None
-    except (EOFError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a checkpoint: {error}") from None
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file may raise anything
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"{path} is not a checkpoint, or is damaged; fetch it again ({reason})"
+        ) from None
 
 
 def _write(tensors, path):

@@ -8,6 +8,7 @@ from attn_lib import models
 from attn_lib.convert.layer import fitted, insert, listed
 from attn_lib.convert.names import (
     GOOGLENET,
+    INCEPTION_BN,
     MOBILENET_V2,
     MOBILENET_V2_FLAT,
     MOBILENET_V2_TIMM,
@@ -25,6 +26,7 @@ def table_of(names):
     for start, table in (
         ("layer1.", RESNET),
         ("inception3a.", GOOGLENET),
+        ("inception_3a", INCEPTION_BN),
         ("conv_stem.", MOBILENET_V2_TIMM),
         ("features.1.conv.0.weight", MOBILENET_V2_FLAT),
         ("features.", MOBILENET_V2),
@@ -70,22 +72,23 @@ def _substitute(table, module):
 
 def _place(name):
     """The published prefix of an attention layer, and attn_lib's."""
-    parts = name.split(".")
-    for end in range(1, len(parts)):
-        prefix = ".".join(parts[:end])
-        if place := _substitute(PLACES, prefix):
-            return prefix, place
+    for pattern, target in PLACES:
+        if match := re.match(rf"{pattern}(?=\.)", name):
+            return match[0], target(match) if callable(target) else match.expand(target)
     return None, None
 
 
 def check_backbone(backbone):
     """The model's function and arguments; an error unless names and shapes are that model's."""
-    head = backbone.get("fc.weight") or backbone.get("classifier.1.weight")
-    keywords = {"num_classes": len(head[1])} if head else {}
+    heads = ("fc.", "classifier.1.", "last_linear.")
+    weights = [backbone[f"{head}weight"] for head in heads if f"{head}weight" in backbone]
+    keywords = {"num_classes": len(weights[0][1])} if weights else {}
     if "inception3a.branch1.conv.weight" in backbone:
         function, where = models.googlenet, "GoogLeNet"
         if any(name.startswith("aux1.") for name in backbone):
             keywords["aux_logits"] = True
+    elif any(name.startswith("inception_3a.") for name in backbone):
+        function, where = models.inception_bn, "BN-Inception"
     elif any(name.startswith("features.") for name in backbone):
         function, where = models.mobilenet_v2, "MobileNetV2"
         keywords = {"width": _width(backbone)} | keywords
@@ -94,9 +97,29 @@ def check_backbone(backbone):
         where = f"ResNet-{keywords['depth']}"
     with torch.device("meta"):
         wanted = function(**keywords).state_dict()
-    heads = [name for name in wanted if name.startswith(("fc.", "classifier."))]
-    backbone |= fitted(backbone, wanted, where, optional=heads)
+    optional = [name for name in wanted if name.startswith(heads)]
+    backbone |= fitted(backbone, wanted, where, optional)
     return function, keywords
+
+
+def check_blocks(backbone, groups, found):
+    """An error unless the layers in residual blocks gate the branch of every block, at its end."""
+    blocks = {match[0] for name in backbone if (match := re.match(r"layer\d\.\d+", name))}
+    if not any(f"{block}.attention" in found for block in blocks):
+        return
+    for block in sorted(blocks):
+        place = f"{block}.attention"
+        if place not in found:
+            raise ValueError(f"{block!r} has no attention layer, although other blocks have one")
+        norm = backbone.get(f"{block}.bn3.weight") or backbone[f"{block}.bn2.weight"]
+        channels, ends = found[place][1].get("channels"), len(norm[1])
+        if channels not in (None, ends):  # ECA's kernel does not tell
+            key, _ = next(iter(groups[place].values()))
+            raise ValueError(
+                f"cannot place {key!r}: it gates {channels} channels, where the residual branch of "
+                f"{block!r} ends in {ends}; so it sits elsewhere, and a state dict does not say "
+                "where"
+            )
 
 
 def _resnet(backbone, keywords):

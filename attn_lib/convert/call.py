@@ -37,7 +37,7 @@ def model_call(function, keywords, found):
 
 def _by_stage(function, mechanism, option, found):
     """One value, or a tuple with one a stage, or None where it is the default."""
-    stages = {models.resnet: 4, models.resnet_cifar: 3, models.googlenet: 3}.get(function, 7)
+    stages = {models.resnet: 4, models.mobilenet_v2: 7}.get(function, 3)
     values = [[] for _ in range(stages)]
     for place, (_, options) in found.items():
         values[_stage(place)].append(options[option])
@@ -50,6 +50,6 @@ def _by_stage(function, mechanism, option, found):
 
 
 def _stage(place):
-    kind, index = re.match(r"(layer|features|inception|attention)\.?(\d+)", place).groups()
+    kind, index = re.match(r"(layer|features|inception|attention)[._]?(\d+)", place).groups()
     offset = {"layer": 1, "attention": 0, "inception": 3}
     return int(index) - offset[kind] if kind in offset else STAGE_OF_BLOCK[int(index) - 1]

@@ -2,8 +2,9 @@
 
 Layers: Jongchan/attention-module (MODELS/cbam.py, bam.py), BangguWu/ECANet (models/eca_module.py),
 houqb/CoordAttention (coordatt.py, mbv2_ca.py), moskomule/senet.pytorch (senet/se_module.py),
-Cadene/pretrained-models.pytorch (senet.py) and timm 1.0 (timm/layers). Networks: the same
-repositories' model files, timm/models and torchvision.
+miraclewkf/SENet-PyTorch (se_resnet.py), Cadene/pretrained-models.pytorch (senet.py, bninception.py)
+and timm 1.0 (timm/layers). Networks: the same repositories' model files, timm/models and
+torchvision.
 """
 
 from attn_lib.models.mobilenet_v2 import STAGES
@@ -70,9 +71,10 @@ FAMILIES = {
 
 # Where a layer sits: pattern of its published prefix -> attn_lib's prefix.
 PLACES = [
-    (r"(layer[1-4]\.\d+)\.(?!conv|bn|downsample)\w+", r"\1.attention"),
+    (r"(layer[1-4]\.\d+)(?=\.fc[12]\.)", r"\1.attention"),  # SE's two maps beside the convolutions
+    (r"(layer[1-4]\.\d+)\.(?!conv|bn|downsample|shortcut)\w+", r"\1.attention"),
     (r"(features\.\d+)\.conv\.[346]", r"\1.attention"),  # ECA-Net's and CA's MobileNetV2
-    (r"(inception[345][a-e])\.\w+", r"\1.attention"),
+    (r"(inception_?[345][a-e])\.\w+", r"\1.attention"),
     (r"bam([123])", lambda match: f"attention.{int(match[1]) - 1}"),
 ]
 
@@ -86,6 +88,10 @@ RESNET = [
 GOOGLENET = [
     (r"((conv[123]|inception[345][a-e]\.branch[1-4](\.[01])?|aux[12]\.conv)\.(conv|bn))", r"\1"),
     (r"(fc|aux[12]\.fc[12])", r"\1"),
+]
+INCEPTION_BN = [  # the port has one level of names, attn_lib a module for each block
+    (r"(conv[12]_\w+|last_linear)", r"\1"),
+    (r"(inception_[345][a-e])[._]((double_)?[13]x[13]\w*|pool_proj(_bn)?)", r"\1.\2"),
 ]
 MOBILENET_V2 = [
     (r"(features\.\d+\.([01]|conv\.[01]\.[01]|conv\.[123])|classifier\.1)", r"\1"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from attn_lib.convert.backbone import check_backbone, split, table_of
+from attn_lib.convert.backbone import check_backbone, check_blocks, split, table_of
 from attn_lib.convert.call import layer_call, model_call
 from attn_lib.convert.layer import convert_layer, insert, listed
 from attn_lib.convert.names import FAMILIES
@@ -23,7 +23,10 @@ def from_official(family, state_dict):
         * ``"se"``: layers with ``fc1`` and ``fc2``, or ``fc.0`` and ``fc.2``, linear or 1x1
           convolutions, as in moskomule/senet.pytorch (``models.resnet(depth, "se", bias=False)``
           and ``models.resnet_cifar``) and Cadene/pretrained-models.pytorch, which has the weights
-          of the authors' Caffe models (``models.resnet(50, "se", variant="caffe")``).
+          of the authors' Caffe models (``models.resnet(50, "se", variant="caffe")``) and a
+          ``bninception`` without SE (``models.inception_bn()``). In miraclewkf/SENet-PyTorch's
+          ``se_resnet_18`` … ``152`` the two lie beside the convolutions of a block,
+          ``layer1.0.fc1`` (``models.resnet(depth, "se")``).
         * ``"cbam"``, ``"bam"``: Jongchan/attention-module, ``models.resnet(depth, family)``.
         * ``"eca"``: BangguWu/ECANet, ``models.resnet(depth, "eca", kernel_size=...)`` with the
           kernel sizes it was trained with, and ``models.mobilenet_v2(attention="eca", ...)``.
@@ -53,7 +56,8 @@ def from_official(family, state_dict):
     ------
     ValueError
         An unknown family; a name that has no place, a shape that no attn_lib layer or backbone
-        has, an incomplete layer, several state dicts in one checkpoint. The message says which.
+        has, an incomplete layer, a residual block without one or with one that gates something
+        else than its branch, several state dicts in one checkpoint. The message says which.
     TypeError
         ``state_dict`` is not a dictionary, or a value in it is not a tensor.
 
@@ -89,6 +93,7 @@ def convert(family, weights):
         layer, *found[place] = convert_layer(family, group)
         for name, (key, tensor) in layer.items():
             insert(result, f"{place}.{name}", key, tensor)
+    check_blocks(result, groups, found)
     return {name: t for name, (_, t) in result.items()}, model_call(function, keywords, found)
 
 

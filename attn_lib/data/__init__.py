@@ -8,7 +8,8 @@ official archive into a cache; ``image_folder`` reads a folder of images. All re
 from attn_lib.data.augment import augment
 from attn_lib.data.embedded import cued_digits, digits, marked_digits, pointed_digits
 from attn_lib.data.experiments import measured
-from attn_lib.data.images import CIFAR10_CLASSES, cifar10, image_folder
+from attn_lib.data.folder import image_folder
+from attn_lib.data.images import CIFAR10_CLASSES, cifar10
 from attn_lib.data.split import Split
 
 __all__ = [

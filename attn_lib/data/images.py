@@ -1,4 +1,4 @@
-"""Photographs: CIFAR-10, downloaded once, and folders of the learner's own."""
+"""CIFAR-10, downloaded once."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ import torch
 
 from attn_lib.data.split import Split
 
-__all__ = ["CIFAR10_CLASSES", "cifar10", "image_folder"]
+__all__ = ["CIFAR10_CLASSES", "cifar10"]
 
 CIFAR10_CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 
@@ -119,137 +119,3 @@ def _read_records(path):
             f"labels are 0 to 9. {mend}"
         )
     return records
-
-
-def image_folder(path, *, size=64, test_share=0.2, dtype=torch.float32, seed=0):
-    """The images of a folder that has one subfolder for each class.
-
-    Each image is turned upright as its EXIF data says, converted to RGB, scaled so that its
-    shorter side has ``size`` pixels, and cropped to the middle square. Where ``path`` has the
-    subfolders ``train`` and ``test`` (or ``val``), they hold the classes and make the two parts,
-    and if there are all three, ``val`` is left alone; otherwise ``test_share`` of every class is
-    drawn for the test. Hidden files are ignored. An image takes 12 size² bytes in float32, and for
-    a moment a quarter more.
-
-    Parameters
-    ----------
-    path : path
-    size : int
-        H = W, in pixels.
-    test_share : float
-        Between 0 and 1; every class keeps at least one image in either part.
-    dtype : torch.dtype
-        Of the images.
-    seed : int
-        Of the draw.
-
-    Returns
-    -------
-    split : Split
-        Images (N, 3, size, size) in [0, 1]; labels are positions in ``classes``.
-    classes : tuple of str
-        Names of the subfolders, sorted.
-
-    Raises
-    ------
-    FileNotFoundError
-        ``path`` is not a folder.
-    ValueError
-        Fewer than two classes; a class with too few images; test classes that are not the
-        training classes; files that cannot be read as images: the message names them.
-    """
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder")
-    if size < 1:
-        raise ValueError(f"size must be at least 1 pixel; got {size}")
-    parts = {folder.name: folder for folder in _visible(root) if folder.is_dir()}
-    test_name = next((name for name in ("test", "val") if name in parts), None)
-    if "train" in parts and test_name and parts.keys() <= {"train", "val", "test"}:
-        train, test = _classes(parts["train"]), _classes(parts[test_name])
-        if train.keys() != test.keys():
-            alone = sorted(train.keys() ^ test.keys())
-            raise ValueError(f"classes in only one of train and {test_name}: {', '.join(alone)}")
-    else:
-        if not 0 < test_share < 1:
-            raise ValueError(f"test_share must be between 0 and 1; got {test_share}")
-        train, test = _divide(_classes(root), test_share, seed)
-    files, labels = [], []
-    for part in (train, test):
-        for label, name in enumerate(train):
-            files += part[name]
-            labels += [label] * len(part[name])
-    x, y = _read_images(files, size).to(dtype).div_(255), torch.tensor(labels)
-    n = sum(map(len, train.values()))
-    return Split(x[:n], y[:n], x[n:], y[n:]), tuple(train)
-
-
-def _visible(folder):
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-
-
-def _classes(folder):
-    """Dictionary of each class and its files."""
-    classes = {
-        sub.name: [file for file in _visible(sub) if file.is_file()]
-        for sub in _visible(folder)
-        if sub.is_dir()
-    }
-    if len(classes) < 2:
-        raise ValueError(
-            f"{folder} needs a subfolder for each of two or more classes; it has {len(classes)}"
-        )
-    for name, files in classes.items():
-        if not files:
-            raise ValueError(f"the class {name!r} of {folder} has no image")
-    return classes
-
-
-def _divide(classes, test_share, seed):
-    generator = torch.Generator().manual_seed(seed)
-    train, test = {}, {}
-    for name, files in classes.items():
-        if len(files) < 2:
-            raise ValueError(f"the class {name!r} needs two images, to train and to test; it has 1")
-        count = min(max(1, round(test_share * len(files))), len(files) - 1)
-        order = torch.randperm(len(files), generator=generator).tolist()
-        test[name] = [files[i] for i in sorted(order[:count])]
-        train[name] = [files[i] for i in sorted(order[count:])]
-    return train, test
-
-
-def _in_eight_bits(image):
-    """The image with grey values of 16 bits scaled to 8, where Pillow's ``convert`` would clip."""
-    from PIL import Image
-
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError(f"its pixels have mode {image.mode}: save it with 8 bits a channel")
-    return image
-
-
-def _read_images(files, size):
-    """(N, 3, size, size) bytes."""
-    from PIL import Image, ImageOps
-
-    from attn_lib._progress import progress
-
-    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
-    broken = []
-    for i, file in enumerate(progress(files, desc="images")):
-        try:
-            with Image.open(file) as image:
-                image = _in_eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
-                image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-                images[i] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            broken.append(f"{file} ({error})")
-    if broken:
-        shown = "\n  ".join(broken[:10])
-        more = f"\n  and {len(broken) - 10} more" if len(broken) > 10 else ""
-        raise ValueError(
-            f"{len(broken)} of {len(files)} files cannot be read as images; mend them or take them "
-            f"out of the folder:\n  {shown}{more}"
-        )
-    return images

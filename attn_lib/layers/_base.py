@@ -2,7 +2,10 @@
 
 import operator
 
-from torch import nn
+import torch
+from torch import fx, nn
+
+from attn_lib.layers import _fast
 
 
 class Attention(nn.Module):
@@ -19,13 +22,21 @@ class Attention(nn.Module):
 
     def forward(self, x):
         """Product of x, (N, C, H, W), with its gates: same shape, dtype and memory format."""
-        for gate in self.gates(x).values():
-            x = x * gate
-        return x
+        first, *others = self.gates(x).values()
+        y = _fast.scale(x, first)
+        for gate in others:
+            y = _fast.scale_again(y, gate)
+        return y
+
+    def _computes(self, gates):
+        """Whether nobody, a subclass or ``record_gates``, puts others in the place of ``gates``."""
+        return "gates" not in vars(self) and type(self).gates is gates
 
     def _check(self, x):
         """ValueError or TypeError unless x is a floating-point (N, C, H, W) with our C."""
-        if x.dim() != 4 or self.channels not in (None, x.shape[1]):
+        if isinstance(x, fx.Proxy) or torch.jit.is_tracing():
+            return  # there is nothing to look at yet, or a comparison would end up in the graph
+        if x.dim() != 4 or (self.channels is not None and x.shape[1] != self.channels):
             wanted = "C" if self.channels is None else self.channels
             raise ValueError(
                 f"{type(self).__name__} expects a feature map of shape (N, {wanted}, H, W); "
@@ -35,6 +46,17 @@ class Attention(nn.Module):
             raise TypeError(
                 f"{type(self).__name__} expects a floating-point feature map; got {x.dtype}"
             )
+        if not torch.compiler.is_compiling() and 0 in x.shape[2:]:  # symbolic sizes stay open
+            raise ValueError(
+                f"{type(self).__name__} expects a feature map with H and W of at least 1; "
+                f"got shape {tuple(x.shape)}"
+            )
+
+    def __getstate__(self):
+        """Without the gates that ``record_gates`` or ``clamp_gates`` put here: copies are free."""
+        state = self.__dict__.copy()
+        state.pop("gates", None)
+        return state
 
 
 def positive_int(name, value):

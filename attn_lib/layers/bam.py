@@ -5,6 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
+from attn_lib.layers import _fast
 from attn_lib.layers._base import Attention, positive_int
 
 __all__ = ["BAM"]
@@ -34,7 +35,8 @@ class BAM(Attention):
     ------
     ValueError
         channels, reduction or dilation below 1; combine not one of the two; an input that is not
-        (N, C, H, W); in training, a batch of one, which has no variance in M_c's batch norm.
+        (N, C, H, W) with H, W >= 1; in training, a batch of one, which has no variance in M_c's
+        batch norm.
     TypeError
         channels, reduction or dilation not an integer; an input that is not floating-point.
     """
@@ -53,7 +55,7 @@ class BAM(Attention):
             OrderedDict(
                 fc1=nn.Linear(self.channels, hidden),
                 bn1=nn.BatchNorm1d(hidden),
-                relu1=nn.ReLU(inplace=True),
+                relu1=nn.ReLU(),
                 fc2=nn.Linear(hidden, self.channels),
             )
         )
@@ -61,13 +63,13 @@ class BAM(Attention):
             OrderedDict(
                 conv1=nn.Conv2d(self.channels, hidden, 1),
                 bn1=nn.BatchNorm2d(hidden),
-                relu1=nn.ReLU(inplace=True),
+                relu1=nn.ReLU(),
                 conv2=nn.Conv2d(hidden, hidden, **dilated),
                 bn2=nn.BatchNorm2d(hidden),
-                relu2=nn.ReLU(inplace=True),
+                relu2=nn.ReLU(),
                 conv3=nn.Conv2d(hidden, hidden, **dilated),
                 bn3=nn.BatchNorm2d(hidden),
-                relu3=nn.ReLU(inplace=True),
+                relu3=nn.ReLU(),
                 conv4=nn.Conv2d(hidden, 1, 1),
             )
         )
@@ -75,11 +77,19 @@ class BAM(Attention):
     def gates(self, x):
         """``{"joint": g}`` for x (N, C, H, W), with g of the same shape, in (1, 2)."""
         self._check(x)
-        c = self.channel(x.mean((2, 3)))[:, :, None, None]  # (N, C, 1, 1)
+        return {"joint": _fast.joint(*self._branches(x))}
+
+    def forward(self, x):
+        """Product of x, (N, C, H, W), with its gate: same shape, dtype and memory format."""
+        if not self._computes(BAM.gates):
+            return super().forward(x)
+        self._check(x)
+        return _fast.scale_by_joint(x, *self._branches(x))
+
+    def _branches(self, x):
+        c = self.channel(_fast.mean(x, (2, 3)).flatten(1))[:, :, None, None]  # (N, C, 1, 1)
         s = self.spatial(x)  # (N, 1, H, W)
-        a = c * s if self.combine == "product" else c + s
-        a.sigmoid_()
-        return {"joint": 1 + a if torch.is_grad_enabled() else a.add_(1)}
+        return c, s, torch.mul if self.combine == "product" else torch.add
 
     def extra_repr(self):
         return (

@@ -2,8 +2,8 @@
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from attn_lib.layers import _fast
 from attn_lib.layers._base import Attention, positive_int
 
 __all__ = ["CBAM", "ChannelAttention", "SpatialAttention"]
@@ -25,7 +25,7 @@ class ChannelAttention(Attention):
     Raises
     ------
     ValueError
-        channels or reduction below 1; an input that is not (N, C, H, W).
+        channels or reduction below 1; an input that is not (N, C, H, W) with H, W >= 1.
     TypeError
         channels or reduction not an integer; an input that is not floating-point.
     """
@@ -41,9 +41,21 @@ class ChannelAttention(Attention):
     def gates(self, x):
         """``{"channel": s}`` for x (N, C, H, W), with s of shape (N, C, 1, 1) in (0, 1)."""
         self._check(x)
-        z = torch.stack((x.mean((2, 3)), _max_over_positions(x)))  # (2, N, C): one MLP, one pass
-        s = torch.sigmoid(self.fc2(torch.relu(self.fc1(z))).sum(0))
-        return {"channel": s[:, :, None, None]}
+        _, average, maximum = _fast.pool_positions(x)
+        return {"channel": self._gate(average, maximum)}
+
+    def forward(self, x):
+        """Product of x, (N, C, H, W), with its gate: same shape, dtype and memory format."""
+        if not self._computes(ChannelAttention.gates):
+            return super().forward(x)
+        self._check(x)
+        x, average, maximum = _fast.pool_positions(x)
+        return _fast.scale_and_remember(x, self._gate(average, maximum))
+
+    def _gate(self, average, maximum):
+        n = average.shape[0]
+        a = self.fc2(torch.relu(self.fc1(torch.cat((average, maximum)))))  # one MLP, one pass
+        return torch.sigmoid(a[:n] + a[n:])[:, :, None, None]
 
     def extra_repr(self):
         return f"channels={self.channels}, reduction={self.reduction}"
@@ -64,8 +76,8 @@ class SpatialAttention(Attention):
     Raises
     ------
     ValueError
-        kernel_size below 1 or even; an input that is not (N, C, H, W); in training, an input
-        with a single value a channel (N = H = W = 1), which has no variance.
+        kernel_size below 1 or even; an input that is not (N, C, H, W) with H, W >= 1; in training,
+        an input with a single value a channel (N = H = W = 1), which has no variance.
     TypeError
         kernel_size not an integer; an input that is not floating-point.
     """
@@ -82,8 +94,19 @@ class SpatialAttention(Attention):
     def gates(self, x):
         """``{"spatial": m}`` for x (N, C, H, W), with m of shape (N, 1, H, W) in (0, 1)."""
         self._check(x)
-        p = torch.cat((_max_over_channels(x), x.mean(1, keepdim=True)), 1)  # (N, 2, H, W)
-        return {"spatial": torch.sigmoid(self.bn(self.conv(p)))}
+        _, planes = _fast.pool_channels(x)
+        return {"spatial": self._gate(planes)}
+
+    def forward(self, x):
+        """Product of x, (N, C, H, W), with its gate: same shape, dtype and memory format."""
+        if not self._computes(SpatialAttention.gates):
+            return super().forward(x)
+        self._check(x)
+        x, planes = _fast.pool_channels(x)
+        return _fast.scale(x, self._gate(planes))
+
+    def _gate(self, planes):
+        return torch.sigmoid(self.bn(self.conv(planes)))
 
 
 class CBAM(Attention):
@@ -122,21 +145,4 @@ class CBAM(Attention):
     def forward(self, x):
         """Product of x, (N, C, H, W), with its gates: same shape, dtype and memory format."""
         self._check(x)
-        scaled = x * self.channel.gates(x)["channel"]
-        m = self.spatial.gates(scaled)["spatial"]
-        # Backward needs scaled; where there is none, a second map need not be allocated.
-        return scaled * m if torch.is_grad_enabled() else scaled.mul_(m)
-
-
-# Both maxima send the gradient of a tie to the first of the tied entries, as the official code's
-# pooling does. Where no gradient is wanted, amax returns the same values several times faster.
-
-
-def _max_over_positions(x):
-    """(N, C, H, W) -> (N, C)."""
-    return F.adaptive_max_pool2d(x, 1).flatten(1) if torch.is_grad_enabled() else x.amax((2, 3))
-
-
-def _max_over_channels(x):
-    """(N, C, H, W) -> (N, 1, H, W)."""
-    return x.max(1, keepdim=True).values if torch.is_grad_enabled() else x.amax(1, keepdim=True)
+        return self.spatial(self.channel(x))

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from attn_lib.layers import _fast
 from attn_lib.layers._base import Attention, positive_int
 
 __all__ = ["CoordinateAttention"]
@@ -30,9 +31,9 @@ class CoordinateAttention(Attention):
     Raises
     ------
     ValueError
-        channels or reduction below 1; an unknown axes; an input that is not (N, C, H, W); in
-        training, a single value a channel for the batch norm (N = 1 with ``axes="height"`` and
-        H = 1, or with ``axes="width"`` and W = 1).
+        channels or reduction below 1; an unknown axes; an input that is not (N, C, H, W) with
+        H, W >= 1; in training, a single value a channel for the batch norm (N = 1 with
+        ``axes="height"`` and H = 1, or with ``axes="width"`` and W = 1).
     TypeError
         channels or reduction not an integer; an input that is not floating-point.
     """
@@ -57,38 +58,26 @@ class CoordinateAttention(Attention):
         """
         self._check(x)
         if self.axes == "height":
-            return {"height": torch.sigmoid(self.conv_h(self._encode(_mean(x, 3))))}
+            return {"height": torch.sigmoid(self.conv_h(self._encode(_fast.mean(x, (3,)))))}
         if self.axes == "width":
-            return {"width": torch.sigmoid(self.conv_w(self._encode(_mean(x, 2))))}
-        z = torch.cat((_mean(x, 3), _mean(x, 2).transpose(2, 3)), 2)  # (N, C, H + W, 1)
-        f_h, f_w = self._encode(z).split((x.shape[2], x.shape[3]), 2)
-        return {
-            "height": torch.sigmoid(self.conv_h(f_h)),
-            "width": torch.sigmoid(self.conv_w(f_w.transpose(2, 3))),
-        }
+            return {"width": torch.sigmoid(self.conv_w(self._encode(_fast.mean(x, (2,)))))}
+        a_h, a_w = self._logits(x)
+        return {"height": torch.sigmoid(a_h), "width": torch.sigmoid(a_w)}
 
     def forward(self, x):
         """Product of x, (N, C, H, W), with its gates: same shape, dtype and memory format."""
-        first, *others = self.gates(x).values()
-        y = x * first
-        for gate in others:
-            # without a graph to keep, a second map-sized temporary would only cost its page faults
-            y = y * gate if torch.is_grad_enabled() else y.mul_(gate)
-        return y
+        if self.axes == "both" and _fast.serves(x) and self._computes(CoordinateAttention.gates):
+            self._check(x)
+            return _fast.scale_by_sigmoids(x, *self._logits(x))
+        return super().forward(x)
+
+    def _logits(self, x):
+        z = torch.cat((_fast.mean(x, (3,)), _fast.mean(x, (2,)).transpose(2, 3)), 2)
+        f_h, f_w = self._encode(z).split((x.shape[2], x.shape[3]), 2)  # z: (N, C, H + W, 1)
+        return self.conv_h(f_h), self.conv_w(f_w.transpose(2, 3))
 
     def _encode(self, z):
         return F.hardswish(self.bn1(self.conv1(z)))
 
     def extra_repr(self):
         return f"channels={self.channels}, reduction={self.reduction}, axes={self.axes!r}"
-
-
-def _mean(x, axis):
-    """Mean over H (axis 2) or W (axis 3), kept with length 1.
-
-    Where the channels come last in memory, summing with them in the inner loop is several times
-    as fast as what ``x.mean`` does, and gives the same.
-    """
-    if x.stride(1) == 1:
-        return x.permute(0, 2, 3, 1).mean(axis - 1, keepdim=True).permute(0, 3, 1, 2)
-    return x.mean(axis, keepdim=True)

@@ -4,8 +4,9 @@ import math
 
 import torch
 from torch import nn
-from torch.nn import functional
+from torch.nn import functional as F
 
+from attn_lib.layers import _fast
 from attn_lib.layers._base import Attention, positive_int
 
 __all__ = ["EfficientChannelAttention", "kernel_size_for"]
@@ -20,6 +21,21 @@ def kernel_size_for(channels, gamma=2, b=1):
         raise ValueError(f"gamma must be non-zero, and both finite; got gamma={gamma}, b={b}")
     k = int(abs((math.log2(channels) + b) / gamma))
     return k if k % 2 else k + 1
+
+
+class _Conv1d(nn.Conv1d):
+    """nn.Conv1d with one channel in and out, whose backward pass is four times as fast on a CPU."""
+
+    def _get_name(self):
+        return "Conv1d"
+
+    def forward(self, z):
+        if not (_fast.eager(z) and z.numel()):
+            return super().forward(z)
+        # the batch as the rows of one image, (1, 1, N, C), under a kernel of one row
+        rows = z.transpose(0, 1)[None]
+        y = F.conv2d(rows, self.weight[:, :, None], padding=(0, *self.padding))
+        return y[0].transpose(0, 1)
 
 
 class EfficientChannelAttention(Attention):
@@ -42,7 +58,7 @@ class EfficientChannelAttention(Attention):
     ------
     ValueError
         channels or kernel_size below 1; an even kernel_size; gamma = 0 or not finite;
-        an input that is not (N, C, H, W).
+        an input that is not (N, C, H, W) with H, W >= 1.
     TypeError
         channels or kernel_size not an integer; an input that is not floating-point.
     """
@@ -59,18 +75,14 @@ class EfficientChannelAttention(Attention):
                 f"it weighs; got {kernel_size!r}"
             )
         padding = self.kernel_size // 2
-        self.conv = nn.Conv1d(1, 1, self.kernel_size, padding=padding, bias=False)
+        self.conv = _Conv1d(1, 1, self.kernel_size, padding=padding, bias=False)
 
     def gates(self, x):
         """``{"channel": s}`` for x (N, C, H, W), with s of shape (N, C, 1, 1) in (0, 1)."""
         self._check(x)
-        z = x.mean((2, 3))
-        # self.conv(z[:, None])[:, 0], as a product of the windows with the kernel: the CPU's conv1d
-        # takes several times as long to go backward through one channel of length C
-        half = self.kernel_size // 2
-        windows = functional.pad(z, (half, half)).unfold(1, self.kernel_size, 1)  # (N, C, k)
-        s = torch.sigmoid(windows @ self.conv.weight[0, 0])
-        return {"channel": s[:, :, None, None]}
+        z = _fast.mean(x, (2, 3)).flatten(2).transpose(1, 2)  # (N, 1, C)
+        s = torch.sigmoid(self.conv(z)).transpose(1, 2)
+        return {"channel": s[:, :, :, None]}
 
     def extra_repr(self):
         return f"channels={self.channels}, kernel_size={self.kernel_size}"

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from attn_lib.layers import _fast
 from attn_lib.layers._base import Attention, positive_int
 
 __all__ = ["SqueezeExcitation"]
@@ -27,7 +28,7 @@ class SqueezeExcitation(Attention):
     Raises
     ------
     ValueError
-        channels or reduction below 1; an input that is not (N, C, H, W).
+        channels or reduction below 1; an input that is not (N, C, H, W) with H, W >= 1.
     TypeError
         channels or reduction not an integer; an input that is not floating-point.
     """
@@ -43,7 +44,7 @@ class SqueezeExcitation(Attention):
     def gates(self, x):
         """``{"channel": s}`` for x (N, C, H, W), with s of shape (N, C, 1, 1) in (0, 1)."""
         self._check(x)
-        z = x.mean((2, 3))
+        z = _fast.mean(x, (2, 3)).flatten(1)
         s = torch.sigmoid(self.fc2(torch.relu(self.fc1(z))))
         return {"channel": s[:, :, None, None]}
 

@@ -23,8 +23,13 @@ def attention_factory(attention, options, stages):
     ValueError
         Options without a named attention, or a tuple whose length is not the number of stages.
     TypeError
-        ``attention`` of another kind.
+        ``attention`` of another kind, such as a module that has been made already.
     """
+    if isinstance(attention, nn.Module):
+        raise TypeError(
+            "attention must be a name or a callable that makes a module for a number of channels, "
+            f"since every block needs its own; got the module {type(attention).__name__}"
+        )
     if attention is None or (callable(attention) and not isinstance(attention, str)):
         if options:
             raise ValueError(
@@ -50,6 +55,31 @@ def attention_factory(attention, options, stages):
         attention, 64, **{k: v[0] if isinstance(v, tuple) else v for k, v in options.items()}
     )
     return make
+
+
+class Between(nn.ModuleList):
+    """The attention between the stages of a backbone, as ``model.attention[0 … ]``.
+
+    In the sequence of the backbone's children it hands on what it gets: each of its modules is
+    called by the stage behind it, so that ``nn.Sequential(*children)`` still computes the same.
+    """
+
+    def forward(self, x):
+        return x
+
+
+class Stage(nn.Sequential):
+    """Blocks in sequence, behind the attention that stands between them and the stage before."""
+
+    def gate_first(self, between, index):
+        """Call ``between[index]`` on the input; the module stays between's alone."""
+        self.__dict__["_first"] = (between, index)  # a tuple: not a second place for parameters
+
+    def forward(self, x):
+        if "_first" in vars(self):
+            between, index = self._first
+            x = between[index](x)
+        return super().forward(x)
 
 
 def _module(made):

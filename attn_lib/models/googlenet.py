@@ -88,11 +88,13 @@ class GoogLeNet(nn.Module):
         self.maxpool1 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.conv2 = BasicConv2d(64, 64, 1)
         self.conv3 = BasicConv2d(64, 192, 3, padding=1)
-        self.maxpool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        self.maxpool3 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        self.maxpool4 = nn.MaxPool2d(2, stride=2, ceil_mode=True)
+        # children in the order of the forward pass, so that nn.Sequential(*children) computes it
+        pools = {"3a": ("maxpool2", 3), "4a": ("maxpool3", 3), "5a": ("maxpool4", 2)}
         channels = 192
         for name, widths in _BLOCKS.items():
+            if name in pools:
+                pool, size = pools[name]
+                self.add_module(pool, nn.MaxPool2d(size, stride=2, ceil_mode=True))
             stage = int(name[0]) - 3
             here = attention and (lambda c, stage=stage: attention(c, stage))
             block = Inception(channels, widths, here)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from attn_lib.models._hook import attention_factory, choose_placement
+from attn_lib.models._hook import Between, Stage, attention_factory, choose_placement
 
 __all__ = [
     "PLACEMENTS",
@@ -129,7 +129,7 @@ def make_stage(block, blocks, in_channels, width, stride, attention, placement):
             block(in_channels, width, stride if i == 0 else 1, inside and attention, inside)
         )
         in_channels = block.expansion * width
-    return nn.Sequential(*made)
+    return Stage(*made)
 
 
 def initialise(model):
@@ -168,7 +168,8 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.attention = nn.ModuleList()  # between the stages; empty for all other placements
+        if placement == "stage" and attention:
+            self.attention = Between()
         channels = 64
         for stage, count in enumerate(blocks):
             here = attention and (lambda c, stage=stage: attention(c, stage))
@@ -178,8 +179,11 @@ class ResNet(nn.Module):
             )
             self.add_module(f"layer{stage + 1}", made)
             channels = block.expansion * width
-            if here and placement == "stage" and stage < len(blocks) - 1:
-                self.attention.append(here(channels))
+            if here and placement == "stage":
+                if stage > 0:
+                    made.gate_first(self.attention, stage - 1)
+                if stage < len(blocks) - 1:
+                    self.attention.append(here(channels))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, num_classes)
 
@@ -187,10 +191,7 @@ class ResNet(nn.Module):
         return self.maxpool(self.relu(self.bn1(self.conv1(x))))
 
     def forward(self, x):
-        x = self.stem(x)
-        between = iter(self.attention)
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = next(between, nn.Identity())(stage(x))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
         return self.fc(self.avgpool(x).flatten(1))
 
 
@@ -232,7 +233,8 @@ def resnet(
         the shortcut (SE paper, section 6.5). ``"conv3x3"``: behind the 3x3 convolution of a
         bottleneck, its batch norm and ReLU (SE paper, section 6.5, which leaves the side of the
         ReLU open). ``"stage"``: once after each of the stages 1 to 3, as
-        ``model.attention[0 … 2]`` (BAM). None: ``"stage"`` for ``"bam"``, else ``"standard"``.
+        ``model.attention[0 … 2]``, called at the start of the next stage (BAM). None: ``"stage"``
+        for ``"bam"``, else ``"standard"``.
     variant : str
         ``"torchvision"``, or ``"caffe"``: the network of the SE authors' released models, of depth
         50, 101 or 152, whose weights Cadene/pretrained-models.pytorch ported. The first 1x1

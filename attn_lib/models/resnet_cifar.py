@@ -3,7 +3,7 @@
 from torch import nn
 
 from attn_lib.layers._base import positive_int
-from attn_lib.models._hook import attention_factory, choose_placement
+from attn_lib.models._hook import Between, attention_factory, choose_placement
 from attn_lib.models.resnet import PLACEMENTS, BasicBlock, conv3x3, initialise, make_stage
 
 __all__ = ["ResNetCifar", "resnet_cifar"]
@@ -17,7 +17,8 @@ class ResNetCifar(nn.Module):
         self.conv1 = conv3x3(in_channels, width)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.attention = nn.ModuleList()  # between the stages; empty for all other placements
+        if placement == "stage" and attention:
+            self.attention = Between()
         channels = width
         for stage in range(3):
             here = attention and (lambda c, stage=stage: attention(c, stage))
@@ -27,17 +28,18 @@ class ResNetCifar(nn.Module):
             )
             self.add_module(f"layer{stage + 1}", made)
             channels = width * 2**stage
-            if here and placement == "stage" and stage < 2:
-                self.attention.append(here(channels))
+            if here and placement == "stage":
+                if stage > 0:
+                    made.gate_first(self.attention, stage - 1)
+                if stage < 2:
+                    self.attention.append(here(channels))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, num_classes)
         initialise(self)
 
     def forward(self, x):
         x = self.relu(self.bn1(self.conv1(x)))
-        between = iter(self.attention)
-        for stage in (self.layer1, self.layer2, self.layer3):
-            x = next(between, nn.Identity())(stage(x))
+        x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(self.avgpool(x).flatten(1))
 
 

@@ -85,7 +85,11 @@ def _train(cli, options):
     mean, std = split.scale()
     split = split.standardised()
     train.seed_everything(options.seed)
-    model = getattr(models, options.model)(**arguments).to(train.device())
+    try:
+        model = getattr(models, options.model)(**arguments).to(train.device())
+    except (RuntimeError, TypeError) as error:  # too large for the memory, or for a number
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"cannot make {options.model} with {arguments}: {reason}") from error
     about = {"dataset": options.dataset, "model": {"name": options.model, **arguments}}
     if options.dataset == "folder":
         about["data"] = Path(options.data).resolve().name  # it may lie elsewhere next time
@@ -115,6 +119,8 @@ def _train(cli, options):
 
 def _data(cli, options):
     """The images in [0, 1], their classes, and how they are varied in training."""
+    if options.cutout < 0:
+        cli.error(f"--cutout is a number of pixels, 0 for none; got {options.cutout}")
     if options.cutout and not options.augment:
         cli.error("--cutout is part of the augmentation that --no-augment leaves out")
     if options.dataset == "folder":

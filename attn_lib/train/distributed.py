@@ -10,9 +10,10 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["is_first", "local_rank", "mean_loss", "processes", "reseed", "share", "total", "wrap"]
+__all__ = ["is_first", "local_rank", "mean_loss", "processes", "reseed", "share", "shared", "total"]
 
 
 @contextmanager
@@ -79,22 +80,50 @@ def mean_loss(loss_sum, batch_size):
     return loss_sum * (_world() / batch_size)
 
 
-def wrap(model):
+def _on_gpu(model):
+    return next(model.parameters()).is_cuda
+
+
+@contextmanager
+def shared(model):
     """``model`` with gradients averaged over the processes, and batch norm over the whole batch.
 
     With the statistics of its own share, each process would normalise otherwise than one process
-    with the whole batch does.
+    with the whole batch does. Afterwards, also after an exception, the batch norms are of their own
+    kind again. In evaluation, each process normalises with the running statistics; a batch norm
+    that keeps none takes those of the process's own images.
+
+    Raises
+    ------
+    TypeError
+        A batch norm with a forward pass of its own, which would get lost.
     """
     if not _connected():
-        return model
+        yield model
+        return
+    on_gpu = _on_gpu(model)
     # torch's SyncBatchNorm is written for GPUs and refuses a tensor on the CPU.
-    if next(model.parameters()).is_cuda:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return DistributedDataParallel(model, device_ids=[local_rank()])
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.__class__ = _SyncBatchNorm
-    return DistributedDataParallel(model)
+    kind = nn.SyncBatchNorm if on_gpu else _SyncBatchNorm
+    norms = {}
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and type(module) is not kind:
+            if type(module).forward not in (_BatchNorm.forward, nn.SyncBatchNorm.forward):
+                raise TypeError(
+                    f"{name!r} is a {type(module).__name__}, a batch norm with a forward pass of "
+                    "its own; several processes share the statistics of torch's batch norms only"
+                )
+            norms[module] = type(module)
+    try:
+        for module in norms:
+            module.__class__ = kind
+            if on_gpu:
+                module.process_group = None  # of all processes
+        yield DistributedDataParallel(model, device_ids=[local_rank()] if on_gpu else None)
+    finally:
+        for module, own in norms.items():
+            module.__class__ = own
+            if on_gpu:
+                del module.process_group
 
 
 class _Sum(torch.autograd.Function):
@@ -109,7 +138,7 @@ class _Sum(torch.autograd.Function):
         return total(gradient.clone())
 
 
-class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
+class _SyncBatchNorm(_BatchNorm):
     """Batch norm with the mean and the variance of all processes' images, on any device."""
 
     def _check_input_dim(self, x):
@@ -125,11 +154,18 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         mean = _Sum.apply(wide.sum(axes)) / count
         centred = wide - mean.view(column)
         variance = _Sum.apply((centred * centred).sum(axes)) / count
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            momentum = self.momentum or 1 / self.num_batches_tracked.item()
-            self.running_mean.lerp_(mean.to(self.running_mean), momentum)
-            unbiased = variance * (count / (count - 1))
-            self.running_var.lerp_(unbiased.to(self.running_var), momentum)
+        if self.track_running_stats and self.running_mean is not None:
+            self._track(mean.detach(), variance.detach() * (count / (count - 1)))
         y = centred * torch.rsqrt(variance + self.eps).view(column)
-        return (y * self.weight.view(column) + self.bias.view(column)).to(x.dtype)
+        if self.weight is not None:
+            y = y * self.weight.view(column)
+        if self.bias is not None:
+            y = y + self.bias.view(column)
+        return y.to(x.dtype)
+
+    def _track(self, mean, variance):
+        self.num_batches_tracked += 1
+        average = self.momentum is None  # of all batches so far
+        momentum = 1 / self.num_batches_tracked.item() if average else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean), momentum)
+        self.running_var.lerp_(variance.to(self.running_var), momentum)

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from attn_lib._progress import progress
 from attn_lib.train import distributed
+from attn_lib.train.checks import MOST, check_split, integer, number, seed_of
 from attn_lib.train.record import Record
 
 __all__ = ["device", "evaluate", "fit", "over_seeds", "seed_everything"]
@@ -26,7 +27,11 @@ def device():
 
 
 def seed_everything(seed):
-    """Seed Python, NumPy and PyTorch on every device: initial weights and dropout follow."""
+    """Seed Python, NumPy and PyTorch on every device: initial weights and dropout follow.
+
+    ``seed`` is an integer from 0 to 2**32 - 1, or there is an error.
+    """
+    seed = seed_of(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries that draw from the global generator
     torch.manual_seed(seed)
@@ -59,7 +64,8 @@ def fit(
 
     Under torchrun every process calls this with the same arguments and the same initial weights;
     each takes its share of every batch, and the result is that of one process, but for dropout,
-    which every process draws by itself.
+    which every process draws by itself, and for the test of a network whose batch norms keep no
+    running statistics. Batch norms with a forward pass of their own are refused there.
 
     Parameters
     ----------
@@ -70,12 +76,12 @@ def fit(
     batch_size : int
         Of all processes together.
     lr : float
-        The highest learning rate.
+        The highest learning rate, above 0.
     weight_decay : float
-        On the parameters with two dimensions or more: not on biases, nor on batch norm.
+        On the parameters with two dimensions or more: not on biases, nor on batch norm. 0 or above.
     seed : int
-        Of the order of the images, of ``augment`` and, in several processes, of dropout. The
-        initial weights are the caller's.
+        Of the order of the images, of ``augment`` and, in several processes, of dropout: 0 to
+        2**32 - 1. The initial weights are the caller's.
     optimizer : {"adamw", "sgd"}
         SGD is with Nesterov's momentum, 0.9.
     schedule : {"one_cycle", "cosine", "constant"}
@@ -99,7 +105,7 @@ def fit(
         Whether to pass the model through ``torch.compile``.
     ema_decay : float, optional
         Keep an exponential moving average of the weights, with this share of the old average at
-        each step. It is what is tested, and what ``model`` holds at the end.
+        each step, from 0 to below 1. It is what is tested, and what ``model`` holds at the end.
     test_every : int
         Epochs from one test to the next; the last epoch is tested too. 0: no test.
     after_epoch : callable, optional
@@ -126,12 +132,25 @@ def fit(
         The loss or a weight is not finite; the message says in which epoch. A checkpoint stays as
         it was at the end of the epoch before.
     ValueError
-        Fewer than two images, one epoch or two images a batch; a value out of its range; an unknown
-        optimizer, schedule or precision; a checkpoint in ``out`` of another run.
+        Fewer than two images, one epoch or two images a batch; a number that is out of its range or
+        not finite; no images to test on where a test is wanted; an unknown optimizer, schedule or
+        precision; a checkpoint in ``out`` that is of another run, or damaged.
+    TypeError
+        Something else than a number, or than an integer, where one is wanted.
     """
+    epochs = integer("epochs", epochs, 1, MOST)
+    batch_size = integer("batch_size", batch_size, 2, MOST)  # batch norm needs two values
+    lr = number("lr", lr, above=0, below=MOST)
+    weight_decay = number("weight_decay", weight_decay, least=0, below=MOST)
+    seed = seed_of(seed)
+    label_smoothing = number("label_smoothing", label_smoothing, least=0, below=1)
+    if clip_norm is not None:
+        clip_norm = number("clip_norm", clip_norm, above=0)
+    if ema_decay is not None:
+        ema_decay = number("ema_decay", ema_decay, least=0, below=1)
+    test_every = integer("test_every", test_every, 0)
+    check_split(data, test=test_every > 0)
     x, y = data.x_train, data.y_train
-    _check(x, epochs, batch_size, label_smoothing, clip_norm)
-    lr, weight_decay = float(lr), float(weight_decay)  # a checkpoint does not take NumPy's
     amp = _amp_dtype(precision, x)
     settings = {
         "images": list(x.shape),
@@ -166,14 +185,13 @@ def fit(
         tested = average.module
     record = Record(out, settings, state, generator)
     history = record.resume()
-    forward = distributed.wrap(model)
-    if compile:
-        forward = torch.compile(forward)
 
     quiet = {} if distributed.is_first() else {"disable": True}
     done = len(history) * steps
     bar = progress(total=epochs * steps, initial=done, unit="batch", **quiet)
-    with bar, record:
+    with bar, record, distributed.shared(model) as forward:
+        if compile:
+            forward = torch.compile(forward)
         for epoch in range(len(history) + 1, epochs + 1):
             bar.set_description(f"epoch {epoch}/{epochs}")
             distributed.reseed(seed, epoch)
@@ -219,18 +237,6 @@ def fit(
     if average is not None:
         model.load_state_dict(tested.state_dict())
     return history
-
-
-def _check(x, epochs, batch_size, label_smoothing, clip_norm):
-    if len(x) < 2 or epochs < 1 or batch_size < 2:
-        raise ValueError(
-            f"needs at least two images, one epoch and two images a batch; "
-            f"got {len(x)} images, epochs={epochs}, batch_size={batch_size}"
-        )
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing is a share from 0 to below 1; got {label_smoothing}")
-    if clip_norm is not None and clip_norm <= 0:
-        raise ValueError(f"clip_norm is a length above 0, or None; got {clip_norm}")
 
 
 def _described(augment):
@@ -310,9 +316,17 @@ def evaluate(model, x, y, batch_size=512):
     """Share of the images x (N, C, H, W) whose largest logit is at their label y (N,).
 
     The model is in evaluation mode afterwards.
+
+    Raises
+    ------
+    ValueError
+        There are no images, or not as many labels as images; ``batch_size`` is below 1.
     """
+    batch_size = integer("batch_size", batch_size, 1, MOST)
     if len(x) == 0:
         raise ValueError("no images to test")
+    if len(x) != len(y):
+        raise ValueError(f"{len(x)} images and {len(y)} labels to test on")
     return _hits(model, x, y, batch_size) / len(x)
 
 
@@ -348,9 +362,15 @@ def over_seeds(make_model, data, seeds=range(5), *, out=None, **fit_options):
     Returns
     -------
     array, (number of seeds,) : accuracies in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        The split has no images to test on, and what :func:`fit` refuses.
     """
+    check_split(data, test=True)  # not after the first training
     accuracies = []
-    for seed in progress(list(seeds), desc="seeds"):
+    for seed in progress([seed_of(seed) for seed in seeds], desc="seeds"):
         torch.manual_seed(seed)
         model = make_model().to(data.x_train)
         folder = None if out is None else Path(out) / str(seed)

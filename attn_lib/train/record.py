@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,45 +44,61 @@ class Record:
         self._board = None
 
     def resume(self):
-        """History of the run so far: empty, or the checkpoint's, whose state is loaded."""
+        """History of the run so far: empty, or the checkpoint's, whose state is loaded.
+
+        Raises
+        ------
+        ValueError
+            The checkpoint is of a run with other settings, of another model, or damaged; the
+            message says which, and what to do.
+        """
         if self.out is None:
             return []
         self.out.mkdir(parents=True, exist_ok=True)  # an impossible one is known at once
         path = self.out / "checkpoint.pt"
         if not path.exists():
             return []
-        try:
+        with _damage_named(path):
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is not None:  # torch.load does not compare checksums
+                    raise ValueError("a checksum is wrong")
             saved = torch.load(path, map_location="cpu", weights_only=True)
-            saved["settings"], saved["history"]
-        except Exception as error:
-            raise ValueError(
-                f"{path} is not a checkpoint of this course, or is damaged: delete it to begin "
-                f"anew ({str(error).splitlines()[0]})"
-            ) from error
+            if not isinstance(saved, dict):
+                raise ValueError(f"it holds a {type(saved).__name__}")
+            settings, history = dict(saved["settings"]), list(saved["history"])
+            if [row["epoch"] for row in history] != list(range(1, 1 + len(history))):
+                raise ValueError("its epochs are not 1, 2, …")
         differing = [
-            f"{name}={saved['settings'].get(name)!r} there, {self.settings.get(name)!r} here"
-            for name in sorted(saved["settings"].keys() | self.settings.keys())
-            if saved["settings"].get(name) != self.settings.get(name)
+            f"{name}={settings.get(name)!r} there, {self.settings.get(name)!r} here"
+            for name in sorted(settings.keys() | self.settings.keys(), key=str)
+            if settings.get(name) != self.settings.get(name)
         ]
         if differing:
             raise ValueError(
                 f"{path} is of a run with other settings ({'; '.join(differing)}): name another "
                 f"folder, or delete it to begin anew"
             )
+        with _damage_named(path):
+            entries = {name: saved[name] for name in (*self.parts, "generator", "rng", "rng_cuda")}
+            if not all(isinstance(entries[name], dict) for name in self.parts):
+                raise ValueError("a state dict is none")
         try:
-            for name, part in self.parts.items():
-                part.load_state_dict(saved[name])
-        except (KeyError, RuntimeError) as error:
+            self.parts["model"].load_state_dict(entries["model"])
+        except RuntimeError as error:
             raise ValueError(
                 f"{path} is of another model: name another folder ({error})"
             ) from error
-        self.generator.set_state(saved["generator"])
-        torch.set_rng_state(saved["rng"])
-        if torch.cuda.is_available() and saved["rng_cuda"] is not None:
-            torch.cuda.set_rng_state(saved["rng_cuda"])
+        with _damage_named(path):
+            for name, part in self.parts.items():
+                if name != "model":
+                    part.load_state_dict(entries[name])
+            self.generator.set_state(entries["generator"])
+            torch.set_rng_state(entries["rng"])
+            if torch.cuda.is_available() and entries["rng_cuda"] is not None:
+                torch.cuda.set_rng_state(entries["rng_cuda"])
         if distributed.is_first():
-            self._write_log(saved["history"])  # a kill may have come between checkpoint and log
-        return saved["history"]
+            self._write_log(history)  # a kill may have come between checkpoint and log
+        return history
 
     def save(self, history):
         """Write checkpoint and log at the end of an epoch."""
@@ -130,6 +147,19 @@ class Record:
             if name != "epoch":
                 self._board.add_scalar(name, value, row["epoch"])
         self._board.flush()
+
+
+@contextmanager
+def _damage_named(path):
+    """What a damaged checkpoint may raise, which is anything, as an error that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"{path} is not a checkpoint of this course, or is damaged: delete it to begin anew "
+            f"({reason})"
+        ) from error
 
 
 def _plain(value, what):

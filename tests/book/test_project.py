@@ -55,7 +55,7 @@ def test_no_address_but_the_repository_s():
 
 
 def test_an_address_of_nobody_s_is_noticed():
-    left = [("a.md", "git+https://github.com/old/pkg.git, attn-lib.github.io/attn_lib")]
+    left = [("a.md", "git+https://github.com/old/pkg.git, nobody.github.io/attn_lib")]
     assert len(list(other_addresses(left, ""))) == 2
     assert len(list(other_addresses(left, "https://github.com/new/course"))) == 2
     authors = [("b.md", "https://github.com/hujie-frank/SENet")]

@@ -1,0 +1,91 @@
+"""The passes over the map that a training step cannot do without, and nothing else.
+
+No autograd, no small networks: the poolings, the products and their derivatives with given gates,
+in PyTorch's operations, each as often as the formulas of the chapters ask for it. What a layer
+takes beyond this is its small network and its overhead. (Blocks that stay in a cache, or a
+compiler that fuses passes, may go below it.)
+"""
+
+import torch
+
+from attn_lib.layers._fast import total
+
+
+def _channel(x, dy, t):
+    """SE and ECA: mean, product; the gate's gradient, that of x, and the mean's share of it."""
+    n, c, _, _ = x.shape
+    s = x.new_full((n, c, 1, 1), 0.5)
+
+    def step():
+        total(x, (2, 3))
+        x * s
+        dx = x * dy
+        total(dx, (2, 3))
+        torch.mul(dy, s, out=dx).add_(s)
+
+    return step
+
+
+def _cbam(x, dy, t):
+    n, c, h, w = x.shape
+    s, m = x.new_full((n, c, 1, 1), 0.5), x.new_full((n, 1, h, w), 0.5)
+
+    def step():
+        total(x, (2, 3)), x.amax((2, 3))
+        scaled = x * s
+        total(scaled, (1,)), scaled.amax(1)
+        scaled.mul_(m)
+        dscaled = (x * s).mul_(dy)
+        total(dscaled, (1,))
+        torch.mul(dy, m, out=dscaled).add_(m)
+        dx = x * dscaled
+        total(dx, (2, 3))
+        torch.mul(dscaled, s, out=dx).add_(s)
+
+    return step
+
+
+def _coordinate(x, dy, t):
+    n, c, h, w = x.shape
+    format = torch.channels_last if x.stride(1) == 1 else torch.contiguous_format
+    g_h = x.new_full((n, c, h, 1), 0.5).contiguous(memory_format=format)
+    g_w = x.new_full((n, c, 1, w), 0.5).contiguous(memory_format=format)
+
+    def step():
+        total(x, (3,)), total(x, (2,))
+        (x * g_h).mul_(g_w)
+        dx = (dy * g_h).mul_(g_w)
+        torch.mul(x, dx, out=t)
+        total(t, (3,)), total(t, (2,))
+        dx.add_(g_h).add_(g_w)
+
+    return step
+
+
+def _bam(x, dy, t):
+    """Without the convolutions of the spatial branch, which are most of the layer."""
+    n, c, h, w = x.shape
+    a, b = x.new_full((n, c, 1, 1), 0.5), x.new_full((n, 1, h, w), 0.5)
+
+    def step():
+        total(x, (2, 3))
+        torch.mul(a, b, out=torch.empty_like(x)).sigmoid_().add_(1).mul_(x)
+        gate = torch.mul(a, b, out=t).sigmoid_()
+        dx = torch.addcmul(dy, dy, gate)
+        da = x * dy
+        torch.ops.aten.sigmoid_backward.grad_input(da, gate, grad_input=da)
+        total(torch.mul(da, b, out=gate), (2, 3))
+        total(da.mul_(a), (1,))
+        dx.add_(a)
+
+    return step
+
+
+_STEPS = {"se": _channel, "eca": _channel, "cbam": _cbam, "coordinate": _coordinate, "bam": _bam}
+
+
+def floor(name, x, dy):
+    """Function without arguments that does the passes of one training step."""
+    x = x.detach()
+    step = _STEPS[name](x, dy, torch.empty_like(x))
+    return torch.no_grad()(step)
