@@ -188,7 +188,7 @@ def _cost(module, x, *, multiply_adds, elementwise, passes, saved, index_bytes=0
     return LayerCost(parameters, multiply_adds, elementwise * x, moved, kept)
 
 
-def _squeeze_excitation(m, n, c, h, w):  # SE-6, SE-7, SE-8
+def _squeeze_excitation(m, n, c, h, w):  # SE-C1, SE-C2, SE-C3
     x, hidden = n * c * h * w, m.fc1.out_features
     return _cost(
         m,
