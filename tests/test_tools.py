@@ -23,6 +23,8 @@ from attn_lib.inspection import clamp_gates, record_gates
 
 extract = torchvision.models.feature_extraction
 
+pytestmark = pytest.mark.slow
+
 ATTENTION = (None, "se", "cbam", "bam", "eca", "coordinate")
 BACKBONES = {
     "resnet_cifar": lambda a: models.resnet_cifar(8, 8, a),
