@@ -131,8 +131,9 @@ def build(name, here):
     version, pins = read_list(name)
     python = sys.executable if here else python_of(version)
     torch = re.search(r"^torch==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
-    if here:
-        pins |= {"torch": torch}
+    if here:  # another Python and torch have needs of their own: only what notebooks meet is pinned
+        kept = {*needs(), "pip", "traitlets", "jupyter_client"}
+        pins = {name: v for name, v in pins.items() if name in kept} | {"torch": torch}
     folder = ENVIRONMENTS / (f"{name}-here" if here else name)
     stamp, key = folder / "stamp", hashlib.sha256(repr([python, pins, needs()]).encode())
     if stamp.exists() and stamp.read_text() == key.hexdigest():
