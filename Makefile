@@ -25,7 +25,7 @@ BENCH ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install html wheel repository test quick lint sync unit nbval book-tests elsewhere \
-        colab-test notebooks bench serve format clean
+        colab-test notebooks glance bench serve format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ colab-test: $(STAMP) ## run the notebooks in Colab's versions, its Python and Py
 
 notebooks: $(STAMP) ## execute the chapters whose code changed (ALL=1: every chapter)
 	$(RUN) $(BIN)/python book/tools/notebooks.py run $(if $(ALL),--all)
+
+glance: $(STAMP) ## draw the mechanisms side by side again, for their page and to print
+	$(BIN)/python book/tools/glance.py
 
 bench: $(STAMP) ## time attn_lib's layers beside others (BENCH=--networks, BENCH=--compile)
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -1,9 +1,9 @@
-"""The passes over the map that a training step cannot do without, and nothing else.
+"""What a training step cannot do without: the passes over the map, and the small networks.
 
-No autograd, no small networks: the poolings, the products and their derivatives with given gates,
-in PyTorch's operations, each as often as the formulas of the chapters ask for it. What a layer
-takes beyond this is its small network and its overhead. (Blocks that stay in a cache, or a
-compiler that fuses passes, may go below it.)
+The floor has no autograd and no small networks: the poolings, the products and their derivatives
+with given gates, in PyTorch's operations, each as often as the formulas of the chapters ask for
+it. The networks are the layer's own, on what is pooled, by autograd. What a layer takes beyond
+both is its overhead. (Blocks that stay in a cache, or a compiler that fuses passes, may go below.)
 """
 
 import torch
@@ -89,3 +89,58 @@ def floor(name, x, dy):
     x = x.detach()
     step = _STEPS[name](x, dy, torch.empty_like(x))
     return torch.no_grad()(step)
+
+
+def networks(name, layer, x):
+    """Function that goes forward and backward through the layer's small networks alone."""
+    run, inputs = _NETWORKS[name](layer, x.detach())
+    inputs = [z.requires_grad_() for z in inputs]
+    ones = [torch.ones_like(a) for a in run(*inputs)]
+
+    def step():
+        layer.zero_grad(set_to_none=True)
+        for z in inputs:
+            z.grad = None
+        torch.autograd.backward(run(*inputs), ones)
+
+    return step
+
+
+def _se(layer, x):
+    return lambda z: (torch.sigmoid(layer.fc2(torch.relu(layer.fc1(z)))),), [x.mean((2, 3))]
+
+
+def _eca(layer, x):
+    return lambda z: (torch.sigmoid(layer.conv(z)),), [x.mean((2, 3))[:, None]]
+
+
+def _cbam_networks(layer, x):
+    def run(average, maximum, planes):
+        return layer.channel._gate(average, maximum), layer.spatial._gate(planes)
+
+    planes = x[:, :2].contiguous(memory_format=torch.channels_last)
+    return run, [x.mean((2, 3)), x.amax((2, 3)), planes]
+
+
+def _coordinate_networks(layer, x):
+    def run(z):
+        f_h, f_w = layer._encode(z).split((x.shape[2], x.shape[3]), 2)
+        return layer.conv_h(f_h), layer.conv_w(f_w.transpose(2, 3))
+
+    return run, [torch.cat((x.mean(3, keepdim=True), x.mean(2)[..., None]), 2)]
+
+
+def _bam_networks(layer, x):
+    def run(z, x):
+        return layer.channel(z), layer.spatial(x)
+
+    return run, [x.mean((2, 3)), x.clone()]
+
+
+_NETWORKS = {
+    "se": _se,
+    "eca": _eca,
+    "cbam": _cbam_networks,
+    "coordinate": _coordinate_networks,
+    "bam": _bam_networks,
+}

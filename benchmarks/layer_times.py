@@ -7,7 +7,7 @@ import torch
 from attn_lib import layers
 from attn_lib.cost import saved_bytes
 from benchmarks import official
-from benchmarks.floor import floor
+from benchmarks.floor import floor, networks
 from benchmarks.measure import in_turns
 
 NAMES = ("se", "eca", "cbam", "coordinate", "bam")
@@ -22,6 +22,7 @@ def contestants(name, channels, timm, compiled):
         made["timm"] = timm[name](channels)
     made["official"] = official.LAYERS[name](channels)
     if compiled:
+        torch._dynamo.reset()  # or the cases before count towards its limit of recompilations
         made |= {f"{who}, compiled": torch.compile(layer) for who, layer in list(made.items())}
     return made
 
@@ -53,6 +54,7 @@ def measure(names, shapes, rounds, device, compiled=False):
                 }
                 training = {who: training_step(layer, x, dy) for who, layer in made.items()}
                 training["floor"] = floor(name, x, dy)
+                training["networks"] = networks(name, made["attn_lib"], x)
                 times = in_turns(training, rounds, device)
                 infer = in_turns({w: inference(m, x) for w, m in made.items()}, rounds, device)
                 for kind, found in (("training", times), ("inference", infer)):
@@ -73,8 +75,8 @@ def measure(names, shapes, rounds, device, compiled=False):
 def summarise(rows):
     """Rows of attn_lib's place beside each rival: geometric mean and worst case of the ratios.
 
-    A ratio is the rival's time over attn_lib's, so more than 1 is good; for the floor it is
-    attn_lib's over the floor's, how far there is still to go.
+    A ratio is the rival's time over attn_lib's, so more than 1 is good; for the floor, alone and
+    with the small networks, it is attn_lib's over the floor's, how far there is still to go.
     """
     cases = {}
     for row in rows:
@@ -82,13 +84,15 @@ def summarise(rows):
         cases.setdefault(key, {})[row["who"]] = row["ms"]
     ratios = {}
     for (layer, kind, *_), times in cases.items():
+        if "networks" in times:
+            times["floor and networks"] = times["floor"] + times.pop("networks")
         for who, ms in times.items():
             if who != "attn_lib":
-                ratio = times["attn_lib"] / ms if who == "floor" else ms / times["attn_lib"]
+                ratio = times["attn_lib"] / ms if "floor" in who else ms / times["attn_lib"]
                 ratios.setdefault((layer, kind, who), []).append(ratio)
     return [
         {"layer": layer, "kind": kind, "beside": who}
         | {"mean": math.prod(found) ** (1 / len(found))}
-        | {"worst": max(found) if who == "floor" else min(found)}
+        | {"worst": max(found) if "floor" in who else min(found)}
         for (layer, kind, who), found in ratios.items()
     ]

@@ -9,7 +9,7 @@ import torch
 from attn_lib import layers
 from benchmarks import __main__ as command
 from benchmarks import layer_times, network_times, official
-from benchmarks.floor import floor
+from benchmarks.floor import floor, networks
 from benchmarks.measure import in_turns, machine, summary
 
 NAMES = layer_times.NAMES
@@ -48,6 +48,13 @@ def test_the_floor_leaves_its_inputs_alone(name, memory_format):
     assert torch.equal(x, before[0]) and torch.equal(dy, before[1]) and x.grad is None
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_networks_of_the_floor_reach_every_parameter(name):
+    layer = layers.build(name, 32)
+    networks(name, layer, torch.randn(2, 32, 6, 5))()
+    assert all(p.grad is not None for p in layer.parameters())
+
+
 def test_turns_and_quartiles():
     calls = []
     times = in_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3, warm_up=1)
@@ -66,9 +73,15 @@ def test_ratios_say_who_is_faster():
 
     rows = [row("attn_lib", 2.0, "a"), row("timm", 4.0, "a"), row("floor", 1.0, "a")]
     rows += [row("attn_lib", 2.0, "b"), row("timm", 16.0, "b"), row("floor", 0.5, "b")]
-    timm, floor = layer_times.summarise(rows)
+    rows += [row("networks", 1.0, "a"), row("networks", 0.5, "b")]
+    timm, floor, both = layer_times.summarise(rows)
     assert (timm["beside"], timm["mean"], timm["worst"]) == ("timm", 4, 2)
     assert (floor["beside"], floor["mean"], floor["worst"]) == ("floor", math.sqrt(8), 4)
+    assert (both["beside"], both["mean"], both["worst"]) == (
+        "floor and networks",
+        math.sqrt(2),
+        2,
+    )
 
 
 def test_the_command_writes_its_tables(tmp_path, monkeypatch, capsys):
