@@ -1,5 +1,6 @@
 """What the book needs of Sphinx beyond Jupyter Book's own configuration."""
 
+import re
 from pathlib import Path
 
 from docutils import nodes
@@ -98,12 +99,22 @@ def link_files(app, doctree, docname):
             link += node
 
 
+FORMULA = re.compile(r'(<span class="math notranslate nohighlight">[^<]*</span>)([.,;:!?)]+)')
+
+
+def keep_together(app, pagename, templatename, context, doctree):
+    """Keep a formula and the punctuation after it on one line."""
+    if "body" in context:
+        context["body"] = FORMULA.sub(r'<span class="together">\1\2</span>', context["body"])
+
+
 def setup(app):
     without_thebe(app)
     app.connect("config-inited", buttons)
     app.connect("doctree-resolved", link_files)
     app.connect("doctree-resolved", plain_display)
     app.connect("autodoc-skip-member", skip_fields)
+    app.connect("html-page-context", keep_together)
     NbElementRenderer.render_image = alt_text(NbElementRenderer.render_image)
     NbElementRenderer.render_text_html = without_figure_text(NbElementRenderer.render_text_html)
     NbElementRenderer.render_text_plain = without_empty_text(NbElementRenderer.render_text_plain)
