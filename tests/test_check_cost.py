@@ -15,6 +15,12 @@ def unit(count, printed):
     return next(fits, None)
 
 
+def truncated(count, printed):
+    scale = 10 ** len(printed.partition(".")[2])
+    fits = (u for u in (10**6, 2**20) if int(scale * count / u) == round(scale * float(printed)))
+    return next(fits, 2**20)
+
+
 def roofline(operations, moved, peak, bandwidth):
     return max(operations / peak, moved / bandwidth)
 
@@ -35,6 +41,7 @@ WRONG = [
     ("unit", lambda count, printed: 2**20, "units of 10\\^6"),
     ("unit", lambda c, p: 10**6 if f"{c / 1e6:.2f}" == p else 2**20, "as are printed"),
     ("unit", lambda c, p: unit(c, p) or 2**20, "neither unit"),
+    ("unit", truncated, "got 1048576. Round"),
     ("roofline", lambda o, m, p, b: min(o / p, m / b), "shorter"),
     ("roofline", lambda o, m, p, b: o / p + m / b, "added"),
     ("roofline", lambda o, m, p, b: o / max(o / p, m / b), "rate"),

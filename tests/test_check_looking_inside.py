@@ -66,6 +66,12 @@ def gradcam(features, gradient, over=(2, 3)):
     return (gradient.mean(over, keepdim=True) * features).sum(1).relu()
 
 
+def cosine(mean):
+    left = mean - mean.mean(0)
+    left /= np.linalg.norm(left, axis=1, keepdims=True)
+    return left @ left.T
+
+
 def matched(a, b, sign=-1):
     between = np.corrcoef(a.T, b.T)[: a.shape[1], a.shape[1] :]
     return between[linear_sum_assignment(sign * between)].mean()
@@ -221,6 +227,12 @@ def test_stubs_are_not_failures(name, stub, capsys):
         ("geometry", lambda m: np.corrcoef((m - m.mean(0)).T), "between channels"),
         ("geometry", lambda m: np.cov(m - m.mean(0)), "divide by both standard deviations$"),
         ("geometry", lambda m: np.cov(m - m.mean(0), ddof=0), "this is a covariance"),
+        ("geometry", cosine, "this is the cosine"),
+        (
+            "geometry",
+            lambda m: np.corrcoef((m - m.mean(0)) / m.std(0)),
+            "brought to equal spread",
+        ),
         ("matched", lambda a, b: matched(a, b, sign=1), "with a minus"),
         (
             "matched",

@@ -66,9 +66,9 @@ def power(effect, n):
     return stats.ncf.sf(critical**2, 1, n - 1, n * effect**2)
 
 
-def seeds_needed(difference, deviation):
+def seeds_needed(difference, deviation, wanted=0.8):
     n = 2
-    while power(difference / deviation, n) < 0.8:
+    while power(difference / deviation, n) < wanted:
         n += 1
     return n
 
@@ -221,6 +221,8 @@ MISTAKES = [
     ("seeds_needed", lambda d, s: int(
         np.ceil(((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * s / d) ** 2)), "normal"),
     ("seeds_needed", lambda d, s: seeds_needed(d, s * 2**0.5), "independent groups"),
+    ("seeds_needed", partial(seeds_needed, wanted=0.9), "power of 0.9"),
+    ("seeds_needed", lambda d, s: seeds_needed(d, s * s), "not squared"),
     ("experiment", lambda f, a, b, seeds: experiment(f, b, a, seeds), "a - b"),
     ("experiment", lambda f, a, b, seeds: experiment(f, a, b, range(5)), r"seeds \[0, 1, 2, 4\]"),
     ("experiment", lambda f, a, b, seeds: experiment(f, a, b, seeds[:3]), "every seed given"),

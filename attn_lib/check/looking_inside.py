@@ -209,6 +209,11 @@ def geometry(attempt):
         {
             "the fixed pattern is still in it, so that all classes look alike: take each "
             "channel's mean over the classes off": np.corrcoef(mean),
+            "this is the cosine; a correlation takes each class's mean over the channels off, "
+            "too": left @ left.T / np.outer(*[np.linalg.norm(left, axis=1)] * 2),
+            "the channels were brought to equal spread; only their mean is taken off": np.corrcoef(
+                left / left.std(0)
+            ),
             "these are correlations between channels: correlate the classes": np.corrcoef(left.T),
             "this is a covariance: divide by both standard deviations": np.cov(left),
             "this is a covariance: divide by both standard deviations (np.corrcoef)": np.cov(

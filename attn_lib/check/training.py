@@ -325,6 +325,13 @@ def seeds_needed(attempt):
                 "this is for two independent groups: the deviation is that of the differences": (
                     _pairs(effect / 2**0.5)
                 ),
+                "this is for a one-sided test: two-sided, each side has half of the level": _pairs(
+                    effect, level=0.1
+                ),
+                "this is for a power of 0.9: 0.8 is asked for": _pairs(effect, wanted=0.9),
+                "the deviation divides, and is not squared: the effect is difference / deviation": (
+                    _pairs(difference / deviation**2)
+                ),
             },
         )
 
