@@ -260,7 +260,7 @@ def _efficient_channel_attention(m, n, c, h, w):  # ECA-12
     )
 
 
-def _coordinate_attention(m, n, c, h, w):  # CA-11, CA-12, CA-13
+def _coordinate_attention(m, n, c, h, w):  # CA-C1, CA-C2, CA-C3
     x, hidden = n * c * h * w, m.conv1.out_channels
     axes = 2 if m.axes == "both" else 1
     strip = n * {"both": h + w, "height": h, "width": w}[m.axes]
