@@ -4,4 +4,4 @@
 ``attn_lib.layers`` holds the same mechanisms as PyTorch modules. Neither imports the other.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

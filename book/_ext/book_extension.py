@@ -6,6 +6,8 @@ from pathlib import Path
 from docutils import nodes
 from myst_nb.core.render import NbElementRenderer
 
+from attn_lib import __version__
+
 
 def alt_text(render_image):
     """Give an output image the alternative text that is stored with the output.
@@ -108,6 +110,13 @@ def keep_together(app, pagename, templatename, context, doctree):
         context["body"] = FORMULA.sub(r'<span class="together">\1\2</span>', context["body"])
 
 
+def footer(app, pagename, templatename, context, doctree):
+    """Put the version, and a link to what has changed, into the footer of _config.yml."""
+    text, changes = context.get("theme_extra_footer"), context["pathto"]("CHANGELOG")
+    if text:
+        context["theme_extra_footer"] = text.format(version=__version__, changes=changes)
+
+
 def setup(app):
     without_thebe(app)
     app.connect("config-inited", buttons)
@@ -115,6 +124,7 @@ def setup(app):
     app.connect("doctree-resolved", plain_display)
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("html-page-context", keep_together)
+    app.connect("html-page-context", footer)
     NbElementRenderer.render_image = alt_text(NbElementRenderer.render_image)
     NbElementRenderer.render_text_html = without_figure_text(NbElementRenderer.render_text_html)
     NbElementRenderer.render_text_plain = without_empty_text(NbElementRenderer.render_text_plain)

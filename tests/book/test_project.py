@@ -2,11 +2,14 @@
 
 import json
 import re
+from datetime import datetime
 
 import repository  # book/tools/repository.py
 import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
+
+from attn_lib import __version__
 
 try:
     import tomllib
@@ -106,3 +109,15 @@ def test_every_module_has_a_place_in_the_library_pages():
         if f":: attn_lib.reference.{path.stem}\n" not in pages:
             missing.append(f"attn_lib.reference.{path.stem}")
     assert not missing
+
+
+def test_one_version_everywhere(book):
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {__version__}\n" in cited
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## (\S+) \((.*)\)$", changes, re.MULTILINE)
+    assert newest[1] == __version__
+    released = re.search(r"^date-released: (.*)$", cited, re.MULTILINE)[1]
+    assert datetime.strptime(newest[2], "%d %B %Y").date().isoformat() == released
+    page = (book / "notebooks/gating.html").read_text(encoding="utf-8")
+    assert f'Version {__version__}, <a href="../CHANGELOG.html">' in page
