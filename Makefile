@@ -24,7 +24,7 @@ BENCH ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install html wheel repository test quick lint sync unit nbval book-tests elsewhere \
+.PHONY: help install html wheel slides repository test quick lint sync unit nbval book-tests elsewhere \
         colab-test notebooks glance bench serve format clean
 
 help: ## list the targets
@@ -50,6 +50,9 @@ wheel: $(STAMP) ## build attn_lib with all measured results, and a zip of the no
 	@$(BIN)/python -m zipfile -c dist/notebooks.zip notebooks/*.ipynb
 	@rm -rf build
 	@cd dist && ls -l | awk 'NF > 2 {printf "dist/%s: %.1f MB\n", $$9, $$5 / 1e6}'
+
+slides: $(STAMP) ## write a reveal.js deck of each chapter into dist/slides
+	@$(BIN)/python book/tools/slides.py dist/slides
 
 repository: $(STAMP) ## write the repository's address everywhere, in one commit (URL=...)
 	@$(if $(filter undefined,$(origin URL)),echo "Say which: make repository URL=https://github.com/OWNER/NAME" >&2; exit 1,$(BIN)/python book/tools/repository.py '$(URL)')
