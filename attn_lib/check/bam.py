@@ -631,7 +631,7 @@ def difference(attempt):
 _READING = {
     "a": (
         True,
-        "the four rows for ResNet-50 have one recipe in common, and SE and CBAM gain more there",
+        "in PytorchInsight the gains are 0.80 with SE, 0.51 with BAM and 1.24 with CBAM",
     ),
     "b": (
         False,
