@@ -233,7 +233,7 @@ def _cbam(m, *shape):
     return both._replace(saved_bytes=both.saved_bytes - again)
 
 
-def _bam(m, n, c, h, w):  # BAM-1 to BAM-3
+def _bam(m, n, c, h, w):  # BAM-C1, BAM-C2, BAM-C3
     x, places, hidden = n * c * h * w, n * h * w, m.channel.fc1.out_features
     narrow = 2 * n * hidden + 6 * places * hidden  # before and after every ReLU
     norms = (m.channel.bn1, m.spatial.bn1, m.spatial.bn2, m.spatial.bn3)

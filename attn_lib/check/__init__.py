@@ -7,6 +7,7 @@ A package with a module for each chapter, so that the checks of one chapter stay
 """
 
 from attn_lib.check import (
+    bam,
     cbam,
     coordinate,
     cost,
@@ -21,6 +22,7 @@ from attn_lib.check._core import Failed
 
 __all__ = [
     "Failed",
+    "bam",
     "cbam",
     "coordinate",
     "cost",
