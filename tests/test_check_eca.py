@@ -365,7 +365,7 @@ MISTAKES = [
     ("hidden", lambda c, share: hidden(c, share) + 1, "one too many"),
     ("hidden", last_term, "the last term alone"),
     ("hidden", lambda c, share: hidden(c, share, first=1), "begins with i = 0"),
-    ("hidden", hidden_of_units, "patterns of m hidden units"),
+    ("hidden", hidden_of_units, "patterns of q hidden units"),
     ("hidden", lambda c, share: hidden(c, share / 2**c), r"all 2\*\*C patterns"),
     ("hidden", lambda c, share: c // max(1, hidden(c, share)), "reduction ratio"),
     ("faults", repaired("log"), "repaired: log. Still wrong: odd.*; sharing.*; bias.*; axis"),

@@ -243,13 +243,13 @@ def inverted(attempt):
 
 @exercise
 def hidden(attempt):
-    """``attempt(channels, share)`` -> the smallest m with P(C, m) >= share 2**C, ECA-A1."""
+    """``attempt(channels, share)`` -> the smallest q with R(C, q) >= share 2**C, ECA-A1."""
 
-    def smallest(channels, share, count=lambda c, m: sum(math.comb(c, i) for i in range(m + 1))):
-        m = 0
-        while count(channels, m) < share * 2**channels and m < channels:
-            m += 1
-        return m
+    def smallest(channels, share, count=lambda c, q: sum(math.comb(c, i) for i in range(q + 1))):
+        q = 0
+        while count(channels, q) < share * 2**channels and q < channels:
+            q += 1
+        return q
 
     cases = [(16, 0.5), (16, 0.03), (10, 0.9), (64, 0.5), (7, 1.0), (12, 1e-4)]
     wanted = [smallest(*case) for case in cases]
@@ -258,22 +258,22 @@ def hidden(attempt):
         wanted,
         "the list of widths",
         {
-            "one too few: at m the sum must reach the share": [m - 1 for m in wanted],
-            "one too many: the sum includes i = m": [m + 1 for m in wanted],
-            "that is the last term alone: add the terms from i = 0 to m": [
-                smallest(*case, count=lambda c, m: max(math.comb(c, i) for i in range(m + 1)))
+            "one too few: at q the sum must reach the share": [q - 1 for q in wanted],
+            "one too many: the sum includes i = q": [q + 1 for q in wanted],
+            "that is the last term alone: add the terms from i = 0 to q": [
+                smallest(*case, count=lambda c, q: max(math.comb(c, i) for i in range(q + 1)))
                 for case in cases
             ],
             "the sum begins with i = 0, the single pattern of a block without hidden units": [
-                smallest(*case, count=lambda c, m: sum(math.comb(c, i) for i in range(1, m + 1)))
+                smallest(*case, count=lambda c, q: sum(math.comb(c, i) for i in range(1, q + 1)))
                 for case in cases
             ],
-            "those are the patterns of m hidden units, 2**m: count those of the gates": [
-                smallest(*case, count=lambda c, m: 2**m) for case in cases
+            "those are the patterns of q hidden units, 2**q: count those of the gates": [
+                smallest(*case, count=lambda c, q: 2**q) for case in cases
             ],
             "the share is of all 2**C patterns": [0] * len(cases),
             "that is the reduction ratio: return the number of hidden units": [
-                case[0] // max(1, m) for case, m in zip(cases, wanted, strict=True)
+                case[0] // max(1, q) for case, q in zip(cases, wanted, strict=True)
             ],
         },
     )
