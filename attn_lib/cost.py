@@ -248,7 +248,7 @@ def _bam(m, n, c, h, w):  # BAM-C1, BAM-C2, BAM-C3
     )
 
 
-def _efficient_channel_attention(m, n, c, h, w):  # ECA-12
+def _efficient_channel_attention(m, n, c, h, w):  # ECA-C2
     x = n * c * h * w
     return _cost(
         m,
