@@ -60,12 +60,13 @@ def attention_factory(attention, options, stages):
 class Between(nn.ModuleList):
     """The attention between the stages of a backbone, as ``model.attention[0 … ]``.
 
-    In the sequence of the backbone's children it hands on what it gets: each of its modules is
-    called by the stage behind it, so that ``nn.Sequential(*children)`` still computes the same.
+    The stage behind each of its modules calls it with the module's index. In the sequence of the
+    backbone's children it gets none and hands on its input, so that ``nn.Sequential(*children)``
+    still computes the same.
     """
 
-    def forward(self, x):
-        return x
+    def forward(self, x, index=None):
+        return x if index is None else self[index](x)
 
 
 class Stage(nn.Sequential):
@@ -80,7 +81,7 @@ class Stage(nn.Sequential):
     def forward(self, x):
         if self._first is not None:
             between, index = self._first
-            x = between[index](x)
+            x = between(x, index)
         return super().forward(x)
 
 
