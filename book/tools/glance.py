@@ -136,8 +136,8 @@ GATES = {  # the line below each drawing in print
     "Squeeze-and-Excitation": r"$y_{cij} = s_c\,x_{cij}$,  $s=\sigma(W_2\,\delta(W_1 z))$",
     "ECA": r"$y_{cij} = s_c\,x_{cij}$,  $s=\sigma(\mathrm{conv1d}_k(z))$",
     "CBAM": r"$y_{cij} = m_{ij}\,s_c\,x_{cij}$,  $m$ computed from $s\,x$",
-    "BAM": r"$y_{cij} = (1+\sigma(M_c\,M_s)_{cij})\,x_{cij}$",
-    "Coordinate Attention": r"$y_{cij} = g^h_{ci}\,g^w_{cj}\,x_{cij}$",
+    "BAM": r"$y_{cij} = (1+\sigma(a_c\,t_{ij}))\,x_{cij}$",
+    "Coordinate Attention": r"$y_{cij} = s^h_{ci}\,s^w_{cj}\,x_{cij}$",
 }
 TABLE = [
     ("", "weights, about", "cannot"),

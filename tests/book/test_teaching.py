@@ -1,0 +1,59 @@
+"""The page for teachers: its snippets print what it says, and its exercises exist."""
+
+import contextlib
+import io
+import re
+
+from conftest import ROOT
+
+PAGE = (ROOT / "book/teaching.md").read_text(encoding="utf-8")
+NAMES = {
+    "Feature maps and gates": "gating",
+    "Gradients": "gradients",
+    "Squeeze-and-Excitation": "squeeze_excitation",
+    "SE": "squeeze_excitation",
+    "CBAM": "cbam",
+    "BAM": "bam",
+    "ECA": "eca",
+    "Coordinate Attention": "coordinate_attention",
+}
+NUMBERS = r"\d+(?: to \d+)?(?:(?:, | and )\d+(?: to \d+)?)*"
+
+
+def test_the_snippets_print_what_the_answers_say():
+    pairs = re.findall(r"```python\n(.*?)```.*?```text\n(.*?)```", PAGE, re.DOTALL)
+    assert len(pairs) == 2
+    for code, wanted in pairs:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(code, {})
+        assert printed.getvalue() == wanted
+
+
+def exercises(name):
+    text = (ROOT / f"book/chapters/{NAMES[name]}.md").read_text(encoding="utf-8")
+    return {int(number) for number in re.findall(r"^### Exercise (\d+) ", text, re.MULTILINE)}
+
+
+def numbers(text):
+    for first, last in re.findall(r"(\d+)(?: to (\d+))?", text):
+        yield from range(int(first), int(last or first) + 1)
+
+
+def test_every_exercise_exists():
+    found = 0
+    for line in PAGE.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        row = next((c for c in cells if c in NAMES), None)  # a row about one chapter
+        for name, listed in re.findall(
+            rf"\b({'|'.join(NAMES)})(?:,? (?:forward and backward; |in a network; )?Exercises? |; Exercises | )({NUMBERS})",
+            line,
+        ):
+            assert set(numbers(listed)) <= exercises(name), line
+            found += 1
+        if row and len(cells) > 2:
+            for cell in cells[-2:]:
+                if re.fullmatch(rf"(?:Exercises )?{NUMBERS}", cell):
+                    assert set(numbers(cell)) <= exercises(row), line
+                    found += 1
+    assert found > 30
