@@ -126,3 +126,10 @@ SHAPES = [(3, 5, 4), (1, 6, 6), (2, 1, 1), (2, 7, 3), (2, 1, 9)]  # N, H, W
 def random_input(case, n, h, w, dtype=torch.float64, seed=0, **kwargs):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(n, case.channels, h, w, generator=generator, dtype=dtype, **kwargs)
+
+
+def old_kinks():
+    """Whether this PyTorch gives hard swish the outer slopes at -3 and 3 (2.7: -1/2 and 3/2)."""
+    a = torch.tensor([-3.0, 3.0], requires_grad=True)
+    torch.nn.functional.hardswish(a).sum().backward()
+    return a.grad.tolist() != [0, 1]

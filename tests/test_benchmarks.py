@@ -91,7 +91,7 @@ def test_the_command_writes_its_tables(tmp_path, monkeypatch, capsys):
     )
     with (tmp_path / "layers.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert {row["who"] for row in rows} == {"attn_lib", "timm", "official", "floor"}
+    assert {row["who"] for row in rows} == {"attn_lib", "timm", "official", "floor", "networks"}
     assert {row["layer"] for row in rows} == {"se", "bam"}
     assert all(float(row["ms"]) > 0 for row in rows)
     text = (tmp_path / "layers.md").read_text(encoding="utf-8")

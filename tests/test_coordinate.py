@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from cases import old_kinks
 from torch import nn
 
 from attn_lib import data, layers
@@ -90,6 +91,7 @@ def test_axes_are_checked():
         layers.CoordinateAttention(8, axes="rows")
 
 
+@pytest.mark.skipif(old_kinks(), reason="PyTorch 2.7 takes other slopes at hard swish's kinks")
 @pytest.mark.parametrize("at", [-3.0, 3.0])
 def test_gradient_at_the_kinks_of_hard_swish(at):
     """Batch norm can be made to land on a kink exactly; NumPy and PyTorch pick the same slope."""

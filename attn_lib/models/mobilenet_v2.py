@@ -168,7 +168,7 @@ def mobilenet_v2(
         have 0.25, those of Coordinate Attention 0.1.
     attention_options
         Options of the layer; a tuple gives one value for each of the seven stages of the paper's
-        Table 2, as ``kernel_size=(1, 1, 1, 1, 1, 3, 3)`` for ECA in one of its authors' two files.
+        Table 2, as ``kernel_size=(1, 1, 1, 1, 1, 3, 3)`` for ECA in its authors' file of 2019.
 
     Returns
     -------
