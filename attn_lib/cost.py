@@ -200,7 +200,7 @@ def _squeeze_excitation(m, n, c, h, w):  # SE-C1, SE-C2, SE-C3
     )
 
 
-def _channel_attention(m, n, c, h, w):  # CBAM-15, CBAM-16
+def _channel_attention(m, n, c, h, w):  # CBAM-C1, CBAM-C2
     x, hidden = n * c * h * w, m.fc1.out_features
     return _cost(
         m,
@@ -213,7 +213,7 @@ def _channel_attention(m, n, c, h, w):  # CBAM-15, CBAM-16
     )
 
 
-def _spatial_attention(m, n, c, h, w):  # CBAM-15, CBAM-16
+def _spatial_attention(m, n, c, h, w):  # CBAM-C1, CBAM-C2
     x, places = n * c * h * w, n * h * w
     return _cost(
         m,

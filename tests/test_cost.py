@@ -108,7 +108,7 @@ def test_the_chapters_numbers():
         2 * 8 * 64 * 112 * 112,
     )
     cbam = layer_cost(layers.CBAM(256), (1, 256, 56, 56))
-    assert cbam.multiply_adds == 4 * 256 * 16 + 2 * 49 * 56 * 56  # CBAM-16
+    assert cbam.multiply_adds == 4 * 256 * 16 + 2 * 49 * 56 * 56  # CBAM-C2
     assert cbam.elementwise == 6 * 256 * 56 * 56
     assert cbam.moved_bytes == 4 * (8 * 256 * 56 * 56 + cbam.parameters)
     assert cbam.intensity == (cbam.multiply_adds + cbam.elementwise) / cbam.moved_bytes

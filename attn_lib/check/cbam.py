@@ -1,24 +1,34 @@
-"""Checks of the exercises on CBAM and BAM."""
+"""Checks of the exercises on CBAM."""
+
+import copy
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from attn_lib import layers
-from attn_lib.check._core import Failed, call, exercise, expect
+from attn_lib import data, layers
+from attn_lib.check._core import Failed, _NotAttempted, call, exercise, expect
+from attn_lib.models.resnet import Bottleneck
+from attn_lib.reference import ops
+from attn_lib.train import evaluate, fit, over_seeds
 
 __all__ = [
+    "ablation",
+    "arrived",
+    "budget",
     "channel_gate",
-    "combine",
-    "conv_input_gradient",
+    "faults",
+    "first_block",
     "fold",
-    "lse_pool",
-    "max_pool_backward",
-    "parameters",
+    "input_gradient",
+    "mlp_backward",
+    "module",
     "pool",
-    "receptive_field",
-    "spatial_gate",
+    "reading",
+    "sequence",
+    "spatial_logits",
+    "standard_errors",
+    "swapped",
 ]
 
 
@@ -26,17 +36,25 @@ def _features(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def _several(got, names):
+    """``got``, if it is as many arrays as ``names``."""
+    if not isinstance(got, (tuple, list)) or len(got) != len(names):
+        count = len(got) if isinstance(got, (tuple, list)) else f"one {type(got).__name__}"
+        raise Failed(f"{len(names)} arrays are wanted, ({', '.join(names)}); got {count}")
+    if any(part is None or part is ... for part in got):
+        raise _NotAttempted
+    return got
+
+
 @exercise
 def pool(attempt):
-    """``attempt(x)`` is the means and the maxima of the channels of x, each (N, C), as a pair."""
-    x = _features(3, 5, 4, 6)
-    got = call(attempt, x)
-    if not isinstance(got, (tuple, list)) or len(got) != 2:
-        raise Failed("return two tensors: the means, then the maxima")
-    mean, maximum = x.mean((2, 3)), x.amax((2, 3))
+    """``attempt(x)``: means and maxima of the channels of x (N, C, H, W), a pair of (N, C)."""
+    x = _features(3, 5, 4, 6).numpy()
+    got = _several(call(attempt, x), ("means", "maxima"))
+    mean, maximum = x.mean(axis=(2, 3)), x.max(axis=(2, 3))
     for value, wanted, other, reduce, what in (
-        (got[0], mean, maximum, torch.mean, "the vector of means"),
-        (got[1], maximum, mean, torch.amax, "the vector of maxima"),
+        (got[0], mean, maximum, np.mean, "the means"),
+        (got[1], maximum, mean, np.max, "the maxima"),
     ):
         expect(
             value,
@@ -44,143 +62,110 @@ def pool(attempt):
             what,
             {
                 "the two are swapped: the means come first": other,
-                f"{what} is pooled over the wrong axes: the channels are to stay, the rows and "
-                "columns (axes 2 and 3) are to go": reduce(x, 1),
-                f"{what} is pooled over the batch too; every image has its own": reduce(
-                    x, (0, 2, 3)
+                f"{what} are taken over the channels: keep these, and pool over H and W": reduce(
+                    x, axis=1
                 ),
-                f"{what} still has its axes of length 1; its shape should be (N, C)": wanted[
+                f"{what} are taken over the batch too: every image has its own": reduce(
+                    x, axis=(0, 2, 3)
+                ),
+                f"{what} still have axes of length 1: the shape should be (N, C)": wanted[
                     :, :, None, None
                 ],
-                f"{what} is pooled over the rows only (axis 2)": reduce(x, 2),
-                f"{what} is pooled over the columns only (axis 3)": reduce(x, 3),
+                f"{what} are taken over the rows only (axis 2)": reduce(x, axis=2),
+                f"{what} are taken over the columns only (axis 3)": reduce(x, axis=3),
+            },
+        )
+
+
+def _mlp(z, w1, b1, w2, b2):
+    return np.maximum(z @ w1.T + b1, 0) @ w2.T + b2
+
+
+@exercise
+def channel_gate(attempt):
+    """``attempt(x, w1, b1, w2, b2)``: x (N, C, H, W) -> s (N, C), equation 2."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 6, 4, 5))
+    w1, b1, w2, b2 = (rng.standard_normal(size) for size in ((3, 6), 3, (6, 3), 6))
+    weights = w1, b1, w2, b2
+    mean, maximum = x.mean(axis=(2, 3)), x.max(axis=(2, 3))
+    a, b = _mlp(mean, *weights), _mlp(maximum, *weights)
+    hidden = [np.maximum(z @ w1.T + b1, 0) for z in (mean, maximum)]
+    linear = (mean @ w1.T + b1 + maximum @ w1.T + b1) @ w2.T + 2 * b2
+    softmax = np.exp(a + b) / np.exp(a + b).sum(axis=1, keepdims=True)
+
+    def sigmoid(a):
+        return ops.sigmoid(a)[0]
+
+    expect(
+        call(attempt, x, *weights),
+        sigmoid(a + b),
+        "s",
+        {
+            "only the mean is used: that is SE": sigmoid(a),
+            "only the maximum is used": sigmoid(b),
+            "the statistics are added before the MLP: add what it makes of each": sigmoid(
+                _mlp(mean + maximum, *weights)
+            ),
+            "b2 enters once: each of the two passes through the MLP adds it": sigmoid(
+                sum(hidden) @ w2.T + b2
+            ),
+            "each output has a sigmoid of its own: add them first": sigmoid(a) + sigmoid(b),
+            "the outputs are averaged: equation 2 adds them": sigmoid((a + b) / 2),
+            "the ReLU between the two linear maps is missing": sigmoid(linear),
+            "these are the logits: the sigmoid is missing": a + b,
+            "softmax makes the channels compete: equation 2 has a sigmoid": softmax,
+            "your s still has axes of length 1: the shape should be (N, C)": sigmoid(a + b)[
+                :, :, None, None
+            ],
+        },
+    )
+
+
+def _windows(q, kernel, mode="constant"):
+    """The sum over windows of planes q (N, 2, H, W) with a kernel (2, k, k)."""
+    p = kernel.shape[-1] // 2
+    padded = np.pad(q, ((0, 0), (0, 0), (p, p), (p, p)), mode=mode)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[1:], axis=(2, 3))
+    return np.einsum("ntijuv,tuv->nij", windows, kernel)
+
+
+@exercise
+def spatial_logits(attempt):
+    """``attempt(q, kernel)``: planes (N, 2, H, W) and a kernel (2, k, k) -> a (N, H, W)."""
+    for k in (3, 5):
+        q, kernel = _features(2, 2, 7, 6).numpy(), _features(2, k, k, seed=1).numpy()
+        p = k // 2
+        both = np.stack([_windows(q[:, [t, t]], kernel * [[[t == 0]], [[t == 1]]]) for t in (0, 1)])
+        wanted = _windows(q, kernel)
+        expect(
+            call(attempt, q, kernel),
+            wanted,
+            f"a, for k = {k},",
+            {
+                "the kernel is turned by 180 degrees: equation 3 takes it as it is": _windows(
+                    q, kernel[:, ::-1, ::-1]
+                ),
+                "rows and columns of the kernel are exchanged": _windows(
+                    q, kernel.transpose(0, 2, 1)
+                ),
+                "the padding is missing: a has the H and W of q": wanted[:, p:-p, p:-p],
+                "the planes are not added: a has one number a place": np.moveaxis(both, 0, 1),
+                "only the plane of maxima is used": both[0],
+                "only the plane of means is used": both[1],
+                "the planes meet each other's kernel": _windows(q[:, ::-1], kernel),
+                "beyond the edge there are zeros, not the values of the edge": _windows(
+                    q, kernel, mode="edge"
+                ),
+                "beyond the edge there are zeros, not the opposite edge": _windows(
+                    q, kernel, mode="wrap"
+                ),
             },
         )
 
 
 @exercise
-def channel_gate(attempt):
-    """``attempt(channels, reduction)`` makes a module: x (N, C, H, W) -> gate (N, C, 1, 1)."""
-    torch.manual_seed(0)
-    module = call(attempt, 12, 4)
-    if not isinstance(module, nn.Module):
-        raise Failed(f"return a torch.nn.Module; got {type(module).__name__}")
-    module = module.double()
-    linear = [m for m in module.modules() if isinstance(m, nn.Linear)]
-    shapes = [tuple(m.weight.shape) for m in linear]
-    if shapes == 2 * [(3, 12), (12, 3)] or sorted(shapes) == sorted(2 * [(3, 12), (12, 3)]):
-        raise Failed(
-            "there are two MLPs, one for the mean and one for the maximum; equation CBAM-3 sends "
-            "both vectors through the same one"
-        )
-    if shapes == [(3, 24), (12, 3)]:
-        raise Failed(
-            "the mean and the maximum are concatenated in front of the MLP; they go through it one "
-            "after the other, and their outputs are added"
-        )
-    if shapes != [(3, 12), (12, 3)]:
-        raise Failed(
-            "for channels=12, reduction=4 the MLP has two nn.Linear, with weights of shape (3, 12) "
-            f"and (12, 3); found {shapes}"
-        )
-    x = _features(2, 12, 5, 4)
-    with torch.no_grad():
-        got = module(x)
-        first, second = linear
-
-        def mlp(z):
-            return second(torch.relu(first(z)))
-
-        a, b = mlp(x.mean((2, 3))), mlp(x.amax((2, 3)))
-        wrong_axes = mlp(x.mean((2, 3))) + mlp(x.sum((2, 3)))
-        joint = second(torch.relu(first(x.mean((2, 3)) + x.amax((2, 3)))))
-        no_relu = second(first(x.mean((2, 3)))) + second(first(x.amax((2, 3))))
-        wanted = torch.sigmoid(a + b)
-        mistakes = {
-            "softmax makes the channels compete, and all gates of an image sum to 1; equation "
-            "CBAM-3 has a sigmoid": torch.softmax(a + b, 1),
-            "each of the two outputs has a sigmoid of its own; add them first": torch.sigmoid(a)
-            + torch.sigmoid(b),
-            "only the mean is used (that is SE)": torch.sigmoid(a),
-            "only the maximum is used": torch.sigmoid(b),
-            "the mean and the maximum are added in front of the MLP; add what it makes of "
-            "them": torch.sigmoid(joint),
-            "the sigmoid is missing": a + b,
-            "the ReLU between the two linear maps is missing": torch.sigmoid(no_relu),
-            "a sum over the positions stands where the maximum should be": torch.sigmoid(
-                wrong_axes
-            ),
-            "the outputs are averaged; the equation adds them": torch.sigmoid((a + b) / 2),
-        }
-        if got.dim() == 2:
-            expect(got, wanted, "the gate", mistakes)
-            raise Failed("the gate has shape (N, C); append two axes of length 1, to multiply x")
-        if got.shape == x.shape:
-            expect(
-                got,
-                wanted[:, :, None, None].expand_as(x),
-                "the gate",
-                {"that is the product with x; return the gate": wanted[:, :, None, None] * x},
-            )
-        expect(
-            got,
-            wanted[:, :, None, None],
-            "the gate",
-            {message: wrong[:, :, None, None] for message, wrong in mistakes.items()},
-        )
-
-
-@exercise
-def spatial_gate(attempt):
-    """``attempt(x, weight)``: gate (N, 1, H, W) for x (N, C, H, W) and weight (1, 2, k, k)."""
-    x, weight = _features(2, 5, 9, 8), _features(1, 2, 7, 7, seed=1) / 5
-    maximum, mean = x.amax(1, keepdim=True), x.mean(1, keepdim=True)
-
-    def gate(first, second, weight=weight):
-        return torch.sigmoid(F.conv2d(torch.cat((first, second), 1), weight, padding=3))
-
-    wanted = gate(maximum, mean)
-    try:
-        got = call(attempt, x, weight)
-    except RuntimeError as error:
-        raise Failed(
-            "the convolution refused its input. The kernel expects two maps (N, 2, H, W): pool "
-            "over the channels (axis 1) and keep that axis; over the rows and columns (axes 2 and "
-            f"3) no position would be left. It said: {error}"
-        ) from None
-    expect(
-        got,
-        wanted,
-        "the gate",
-        {
-            "the two maps are in the other order; the official code, and so every checkpoint, puts "
-            "the maximum first": gate(mean, maximum),
-            "the padding is missing: the gate must have the H and W of x": torch.sigmoid(
-                F.conv2d(torch.cat((maximum, mean), 1), weight)
-            ),
-            "that is the product with x; return the gate": wanted * x,
-            "the sigmoid is missing": torch.logit(wanted),
-            "softmax makes the positions compete; equation CBAM-5 has a sigmoid": torch.softmax(
-                torch.logit(wanted).flatten(1), 1
-            ).reshape(wanted.shape),
-            "the axis of the channels is missing: (N, 1, H, W)": wanted[:, 0],
-            "a sum over the channels stands where the mean should be": gate(maximum, 5 * mean),
-            "the kernel is turned round; torch's conv2d takes it as it is": gate(
-                maximum, mean, weight.flip(2, 3)
-            ),
-        },
-    )
-    small = _features(1, 2, 3, 3, seed=2)
-    pooled = torch.cat((maximum, mean), 1)
-    expect(
-        call(attempt, x, small),
-        torch.sigmoid(F.conv2d(pooled, small, padding=1)),
-        "the gate for a 3x3 kernel",
-    )
-
-
-@exercise
-def combine(attempt):
+def sequence(attempt):
     """``attempt(x, channel_gate, spatial_gate)`` is CBAM's output; the gates are functions."""
     torch.manual_seed(0)
     x = _features(2, 6, 7, 5)
@@ -193,128 +178,552 @@ def combine(attempt):
     def spatial_gate(x):
         return spatial.gates(x)["spatial"].detach()
 
-    c, s = channel_gate(x), spatial_gate(x)
-    scaled = c * x
-    wanted = spatial_gate(scaled) * scaled
+    s, m = channel_gate(x), spatial_gate(x)
+    scaled = s * x
     expect(
         call(attempt, x, channel_gate, spatial_gate),
-        wanted,
+        spatial_gate(scaled) * scaled,
         "the output",
         {
-            "the spatial gate is computed from the original input (that is the parallel "
-            "arrangement); compute it from the re-weighted features": c * s * x,
-            "the spatial gate multiplies the original input, so the channel gate is lost; multiply "
-            "the re-weighted features": spatial_gate(scaled) * x,
-            "neither of the two steps uses the other: the channel gate is lost": s * x,
+            "the spatial gate is computed from x: that is the parallel arrangement. Compute it "
+            "from the re-weighted features": s * m * x,
+            "the spatial gate multiplies x, so the channel gate is lost: multiply the re-weighted "
+            "features": spatial_gate(scaled) * x,
+            "the channel gate is missing": m * x,
             "the spatial gate is missing": scaled,
-            "the spatial gate comes first; equations CBAM-1 and CBAM-2 begin with the channels": (
-                channel_gate(s * x) * s * x
+            "the spatial gate comes first: equation 1 begins with the channels": (
+                channel_gate(m * x) * m * x
             ),
-            "that is the product of the gates; multiply it by x": spatial_gate(scaled) * c,
-            "the two products are added; the second multiplies the first": scaled + s * x,
+            "this is the product of the gates: multiply it by x": spatial_gate(scaled) * s,
+            "the two products are added: the second multiplies the first": scaled + m * x,
         },
     )
 
 
+_MLP_GRADIENTS = ("dz", "dw1", "db1", "dw2", "db2")
+
+
+def _mlp_gradients(ds, z, h, s, w1, w2, *, slope=True, relu=True, rows="both", turn=False):
+    half = ds * s * (1 - s) if slope else ds
+    half = half / 2 if rows == "halved" else half
+    da2 = np.concatenate([half, half])
+    da1 = (da2 @ w2) * (h > 0) if relu else da2 @ w2
+    dz = da1 @ w1
+    if rows in ("mean", "max"):
+        part = slice(None, len(s)) if rows == "mean" else slice(len(s), None)
+        da2, da1, z, h = da2[part], da1[part], z[part], h[part]
+    dw1, dw2 = da1.T @ z, da2.T @ h
+    db2 = half.sum(0) if rows == "b2 once" else da2.sum(0)
+    return dz, *((dw1.T, da1.sum(0), dw2.T, db2) if turn else (dw1, da1.sum(0), dw2, db2))
+
+
 @exercise
-def max_pool_backward(attempt):
-    """``attempt(dz, x)``: gradient (N, C, H, W) through the maximum over H and W, first of ties."""
-    x = np.maximum(np.round(_features(3, 4, 4, 5, seed=3).numpy()), 0)
-    dz = _features(3, 4, seed=4).numpy()
+def mlp_backward(attempt):
+    """``attempt(ds, z, h, s, w1, w2)`` -> (dz, dw1, db1, dw2, db2) of the shared MLP.
+
+    ds and s are (N, C); z (2N, C) and h (2N, C/r) hold the means' rows, then the maxima's.
+    """
+    rng = np.random.default_rng(11)
+    z, ds = rng.standard_normal((6, 4)), rng.standard_normal((3, 4))
+    w1, w2, b1 = rng.standard_normal((2, 4)), rng.standard_normal((4, 2)), rng.standard_normal(2)
+    h = np.maximum(z @ w1.T + b1, 0)  # this seed has both units active in both halves
+    a2 = h @ w2.T
+    s = ops.sigmoid(a2[:3] + a2[3:])[0]
+    given = ds, z, h, s, w1, w2
+    got = _several(call(attempt, *given), _MLP_GRADIENTS)
+    wrong = {
+        "the slope of the sigmoid is missing: s (1 - s)": {"slope": False},
+        "the ReLU is missing on the way back: a unit with h = 0 passes nothing on": {"relu": False},
+        "b2 was added once in each pass, so its gradient has two terms": {"rows": "b2 once"},
+        "the gradient is shared out between the two rows: a sum hands all of it to each": {
+            "rows": "halved"
+        },
+        "only the means' rows are in the gradients of the weights: they are shared, add both": {
+            "rows": "mean"
+        },
+        "only the maxima's rows are in the gradients of the weights: they are shared, add both": {
+            "rows": "max"
+        },
+        "dw1 and dw2 are transposed: each has the shape of its weight": {"turn": True},
+    }
+    mistakes = {message: _mlp_gradients(*given, **options) for message, options in wrong.items()}
+    for i, wanted in enumerate(_mlp_gradients(*given)):
+        likely = {
+            message: parts[i]
+            for message, parts in mistakes.items()
+            if parts[i].shape != wanted.shape or not np.allclose(parts[i], wanted)
+        }
+        if i == 0:  # half of dz would be missing
+            likely["dz has the rows of the means only: it wants 2N rows"] = wanted[:3]
+        expect(got[i], wanted, _MLP_GRADIENTS[i], likely)
+
+
+@exercise
+def input_gradient(attempt):
+    """``attempt(dx1, x, s, dz_mean, dz_max)`` -> dx (N, C, H, W): the three terms.
+
+    s, dz_mean and dz_max are (N, C). Of tied maxima the first gets the gradient.
+    """
+    x = np.maximum(np.round(_features(3, 4, 4, 5, seed=3).numpy()), 0)  # full of ties
+    dx1 = _features(3, 4, 4, 5, seed=4).numpy()
+    s, dz_mean, dz_max = _features(3, 3, 4, seed=5).numpy()
+    s = ops.sigmoid(s)[0]
+    gate, share, top = s[:, :, None, None], dz_mean[:, :, None, None], dz_max[:, :, None, None]
     tied = x == x.max((2, 3), keepdims=True)
-    flat = tied.reshape(3, 4, -1)
-    first = (np.arange(20) == flat.argmax(-1)[..., None]).reshape(x.shape)
-    last = (np.arange(20) == 19 - flat[..., ::-1].argmax(-1)[..., None]).reshape(x.shape)
-    spread = dz[:, :, None, None]
+    first = (np.arange(20) == x.reshape(3, 4, -1).argmax(-1)[..., None]).reshape(x.shape)
+    direct, mean, maximum = gate * dx1, share / 20 + 0 * x, first * top
     expect(
-        call(attempt, dz.copy(), x.copy()),
-        first * spread,
-        "the gradient",
+        call(attempt, dx1.copy(), x.copy(), s.copy(), dz_mean.copy(), dz_max.copy()),
+        direct + mean + maximum,
+        "dx",
         {
-            "every tied entry gets the whole gradient, so more flows back than came in; the first "
-            "gets it, the others nothing": tied * spread,
-            "the tied entries share the gradient (as torch.amax does); the first gets all of "
-            "it": tied * spread / tied.sum((2, 3), keepdims=True),
-            "the last of the tied entries gets the gradient; the first one should": last * spread,
-            "every position gets the gradient; only the one that held the maximum should": (
-                np.broadcast_to(spread, x.shape)
-            ),
-            "every position gets an equal share: that is the mean's gradient": np.broadcast_to(
-                spread / 20, x.shape
-            ),
-            "that is the mask; multiply it by dz": first.astype(float),
+            "the path through the maximum is missing": direct + mean,
+            "the path through the mean is missing": direct + maximum,
+            "the direct path is missing: the features pass s times their gradient": mean + maximum,
+            "the direct path is s times the gradient of x', not x times it": x * dx1
+            + mean
+            + maximum,
+            "each place owns 1/(HW) of the mean: dz_mean is not divided": direct + share + maximum,
+            "every tied place gets all of dz_max: the first one gets it, the others nothing": direct
+            + mean
+            + tied * top,
+            "the tied places share dz_max, as in torch.amax: here the first gets all of it": direct
+            + mean
+            + tied * top / tied.sum((2, 3), keepdims=True),
+            "every place gets dz_max: only the one that held the maximum should": direct
+            + mean
+            + top,
         },
+        tolerance=1e-9,
     )
+
+
+_SHAPES = {
+    "fc1.weight": (3, 6), "fc1.bias": (3,), "fc2.weight": (6, 3), "fc2.bias": (6,),
+    "conv.weight": (1, 2, 5, 5), "bn.weight": (1,), "bn.bias": (1,), "bn.running_mean": (1,),
+    "bn.running_var": (1,), "bn.num_batches_tracked": (),
+}  # fmt: skip
+_HALVES = {"fc1": "channel", "fc2": "channel", "conv": "spatial", "bn": "spatial"}
+
+
+def _as_library(state, channels, reduction, kernel_size):
+    """A CBAM of the library with the parameters fc1, fc2, conv and bn of ``state``."""
+    layer = layers.CBAM(channels, reduction, kernel_size)
+    layer.load_state_dict({f"{_HALVES[k.partition('.')[0]]}.{k}": v for k, v in state.items()})
+    return layer
 
 
 @exercise
-def parameters(attempt):
-    """``attempt(channels, reduction, kernel_size)``: the trainable parameters of one CBAM."""
-    cases = [(64, 16, 7), (512, 16, 7), (96, 8, 3), (256, 32, 5)]
+def module(attempt):
+    """``attempt(channels, reduction, kernel_size)``: CBAM with the layers fc1, fc2, conv, bn."""
+    torch.manual_seed(0)
+    made = call(attempt, 6, 2, 5)
+    if not isinstance(made, nn.Module):
+        raise Failed(f"a module is wanted; got {type(made).__name__}")
+    shapes = {name: tuple(value.shape) for name, value in made.state_dict().items()}
+    if not shapes:
+        raise _NotAttempted
+    if "conv.bias" in shapes:
+        raise Failed("the convolution has a bias: the batch norm behind it would take it away")
+    if not any(name.startswith("bn.") for name in shapes):
+        raise Failed("the batch norm bn behind the convolution is missing")
+    if shapes != _SHAPES:
+        raise Failed(f"its parameters are {shapes}; expected {_SHAPES}")
+    if abs((made.bn.momentum or 0) - 0.01) > 1e-9:
+        raise Failed(f"the momentum of the batch norm is {made.bn.momentum}; the code has 0.01")
+    made.train().double()
+    with torch.no_grad():
+        made.bn.weight.fill_(1.5), made.bn.bias.fill_(0.3)
+    x = _features(3, 6, 7, 5)
+    layer = _as_library(made.state_dict(), 6, 2, 5).double()
+    s, m = (layer.gates(x)[name] for name in ("channel", "spatial"))
 
-    def count(c, r, k, mlps=1, biases=True, norm=2, conv_bias=0, maps=2):
-        h = c // r
-        return mlps * (2 * c * h + (h + c) * biases) + maps * k * k + conv_bias + norm
+    def planes(x, flip=False):
+        pair = x.max(1, keepdim=True).values, x.mean(1, keepdim=True)
+        return torch.cat(pair[::-1] if flip else pair, 1)
 
-    expect(
-        [call(attempt, *case) for case in cases],
-        [count(*case) for case in cases],
-        "the list of counts",
-        {
-            "the MLP is counted twice; the mean and the maximum share it": [
-                count(*case, mlps=2) for case in cases
-            ],
-            "the MLP's biases are missing: C / r and C": [
-                count(*case, biases=False) for case in cases
-            ],
-            "the batch norm is missing: one map, so one weight and one bias": [
-                count(*case, norm=0) for case in cases
-            ],
-            "the convolution has no bias": [count(*case, conv_bias=1) for case in cases],
-            "running_mean and running_var are buffers: nothing trains them": [
-                count(*case, norm=4) for case in cases
-            ],
-            "the convolution reads two maps, the maximum and the mean": [
-                count(*case, maps=1) for case in cases
-            ],
-            "the batch norm and the convolution's second map are missing": [
-                count(*case, maps=1, norm=0) for case in cases
-            ],
-        },
-    )
+    def gate(q):
+        return torch.sigmoid(layer.spatial.bn(layer.spatial.conv(q)))
+
+    fc1, fc2 = layer.channel.fc1, layer.channel.fc2
+    means_only = torch.sigmoid(fc2(torch.relu(fc1(x.mean((2, 3))))))[:, :, None, None] * x
+    with torch.no_grad():
+        expect(
+            call(made, x),
+            m * s * x,
+            "the output in training",
+            {
+                "these are the gates: the module returns their product with x": s * m,
+                "x is added: that sum belongs to the residual block": x + m * s * x,
+                "the spatial gate is missing": s * x,
+                "the spatial gate multiplies x: it belongs to the re-weighted features": m * x,
+                "the spatial gate is computed from x: it wants the re-weighted features": gate(
+                    planes(x)
+                )
+                * s
+                * x,
+                "the planes are in the other order: the maximum comes first": gate(
+                    planes(s * x, flip=True)
+                )
+                * s
+                * x,
+                "the batch norm is not used": torch.sigmoid(layer.spatial.conv(planes(s * x)))
+                * s
+                * x,
+                "only the means reach the MLP: that is SE": gate(planes(means_only)) * means_only,
+            },
+            tolerance=1e-8,
+        )
+        made.eval(), layer.eval()
+        layer.load_state_dict(_as_library(made.state_dict(), 6, 2, 5).state_dict())
+        expect(call(made, x), layer(x), "the output in evaluation", tolerance=1e-8)
 
 
 @exercise
-def receptive_field(attempt):
-    """``attempt(convolutions)``: side of the field of a chain of (kernel, dilation), stride 1."""
-    bam = [(1, 1), (3, 4), (3, 4), (1, 1)]
-    chains = [bam, [(3, 1), (3, 2), (3, 4)], [(7, 1)], [(5, 3), (3, 1)]]
+def first_block(attempt):
+    """``attempt(in_channels, width, stride, attention)``: the first bottleneck of a stage.
 
-    def field(chain, step=lambda k, d: d * (k - 1)):
-        return 1 + sum(step(k, d) for k, d in chain)
+    Its parameters have the names of ``models.resnet``; ``attention`` makes a module for the
+    number of channels that it is given.
+    """
+    torch.manual_seed(0)
 
+    def cbam(channels):
+        return layers.CBAM(channels, 4, 3)
+
+    block = Bottleneck(6, 4, 2, cbam, "standard")
+    for norm in block.modules():
+        if isinstance(norm, nn.BatchNorm2d):  # as if trained: else it does nothing
+            nn.init.uniform_(norm.weight, 0.5, 2), nn.init.uniform_(norm.bias, -1, 1)
+    made = call(attempt, 6, 4, 2, cbam)
+    if not isinstance(made, nn.Module):
+        raise Failed(f"a module is wanted; got {type(made).__name__}")
+    try:
+        made.load_state_dict(block.state_dict())
+    except RuntimeError as error:
+        raise Failed(f"keep the layers that __init__ makes, and their names: {error}") from None
+    made.eval(), block.eval()
+    x = torch.randn(2, 6, 8, 8)
+    try:
+        got = call(made, x)
+    except RuntimeError as error:
+        if "size of tensor" not in str(error):
+            raise
+        raise Failed(
+            "the branch and the shortcut have different shapes: x goes through self.downsample "
+            "before it is added"
+        ) from None
+    with torch.no_grad():
+        branch, shortcut = block.residual(x), block.downsample(x)
+        gate, relu = block.attention, torch.relu
+        f = relu(block.bn2(block.conv2(relu(block.bn1(block.conv1(x))))))
+        expect(
+            got,
+            block(x),
+            "the block's output",
+            {
+                "the last ReLU is missing": gate(branch) + shortcut,
+                "the attention is missing: this is the plain block": relu(branch + shortcut),
+                "the attention acts on the sum: it belongs to the branch": relu(
+                    gate(branch + shortcut)
+                ),
+                "the attention acts behind the last ReLU: it belongs to the branch": gate(
+                    relu(branch + shortcut)
+                ),
+                "the attention acts on the shortcut: it belongs to the branch": relu(
+                    branch + gate(shortcut)
+                ),
+                "the attention acts on both paths: it belongs to the branch": relu(
+                    gate(branch) + gate(shortcut)
+                ),
+                "there is a ReLU before the attention: the branch ends with a batch norm": relu(
+                    gate(relu(branch)) + shortcut
+                ),
+                "the attention acts before the last batch norm: it comes behind it": relu(
+                    block.bn3(gate(block.conv3(f))) + shortcut
+                ),
+                "the shortcut is missing": relu(gate(branch)),
+            },
+            tolerance=1e-5,
+        )
+
+
+class _Probe:
+    """What small experiments say of a CBAM that may have the planted faults."""
+
+    def __init__(self, block):
+        self.block = block.double()
+        self.x = _features(3, 6, 9, 9) + 1
+
+    def _flat(self, block):
+        """The spatial gate the same everywhere: only the channel gate is left to see."""
+        with torch.no_grad():
+            block.conv.weight.zero_()
+        return block.eval()
+
+    @torch.no_grad()
+    def depends_on_the_batch(self):
+        block = self._flat(copy.deepcopy(self.block))
+        return not torch.allclose(block(self.x)[:1], block(self.x[:1]), atol=1e-9)
+
+    @torch.no_grad()
+    def maximum_without_influence(self):
+        block = self._flat(copy.deepcopy(self.block))
+        other = self.x.clone()  # the same means and other maxima
+        other[:, 0, 0, 0] += 40
+        other[:, 0, 4, 4] -= 40
+        gate, moved = block(self.x) / self.x, block(other) / other
+        return torch.allclose(gate, moved, atol=1e-9)
+
+    @torch.no_grad()
+    def two_mlps(self):
+        names = {name.partition(".")[0] for name, _ in self.block.named_parameters()}
+        return bool(names - {"fc1", "fc2", "conv", "bn"})
+
+    @torch.no_grad()
+    def spatial_gate_of_x(self):
+        block = copy.deepcopy(self.block).eval()
+        for name, p in block.named_parameters():
+            if name.startswith("fc"):
+                p.zero_()
+        block.fc2.bias[0] = -40.0  # the channel gate closes channel 0
+        other = self.x.clone()
+        other[:, 0] += 5 * _features(3, 9, 9, seed=2)
+        return not torch.allclose(block(self.x)[:, 1:], block(other)[:, 1:], atol=1e-9)
+
+    @torch.no_grad()
+    def logits_not_normalised(self):
+        block = copy.deepcopy(self.block).train()
+        before = block(self.x)
+        block.conv.weight.mul_(7)
+        return not torch.allclose(before, block(self.x), atol=1e-3)
+
+
+_FAULTS = {
+    "depends_on_the_batch": (
+        "the mean",
+        "an image's channel gate changes with the other images of its batch",
+    ),
+    "maximum_without_influence": ("the maximum", "a single strong pixel does not move the gate"),
+    "two_mlps": ("the shared MLP", "there are more layers than fc1, fc2, conv and bn"),
+    "spatial_gate_of_x": (
+        "the input of the spatial gate",
+        "a channel that the channel gate has closed still moves it",
+    ),
+    "logits_not_normalised": (
+        "the batch norm",
+        "in training, seven times the kernel gives another gate",
+    ),
+}
+
+
+@exercise
+def faults(attempt):
+    """``attempt(channels, reduction, kernel_size)``: a CBAM with five planted faults, repaired.
+
+    The message says which are repaired, and how those that remain show.
+    """
+    torch.manual_seed(0)
+    made = call(attempt, 6, 2, 3)
+    if not isinstance(made, nn.Module) or not all(hasattr(made, name) for name in _HALVES):
+        raise Failed("keep the layers fc1, fc2, conv and bn: nothing is wrong with them")
+    with torch.no_grad():
+        for name, p in made.named_parameters():
+            if name.endswith("bias") and name.startswith("fc"):
+                p.fill_(0.5)  # so that no unit is dead
+    x = _features(3, 6, 9, 9).float()
+    if call(made, x).shape != x.shape:
+        raise Failed(f"the output has shape {tuple(made(x).shape)}; x has {tuple(x.shape)}")
+    probe = _Probe(copy.deepcopy(made))
+    left = [fault for fault in _FAULTS if getattr(probe, fault)()]
+    if len(left) == len(_FAULTS):
+        raise _NotAttempted
+    if left:
+        repaired = ", ".join(_FAULTS[f][0] for f in _FAULTS if f not in left)
+        still = "; ".join(f"{_FAULTS[f][0]}: {_FAULTS[f][1]}" for f in left)
+        raise Failed(f"repaired: {repaired}. Still wrong: {still}")
+    made.eval()
+    healthy = _as_library(made.state_dict(), 6, 2, 3).eval()
     expect(
-        [call(attempt, list(chain)) for chain in chains],
-        [field(chain) for chain in chains],
-        "the list of receptive fields",
-        {
-            "the dilation is left out: a kernel spans d (k - 1) + 1 positions": [
-                field(chain, lambda k, d: k - 1) for chain in chains
-            ],
-            "spans do not add: neighbours overlap in one position, so each adds d (k - 1)": [
-                sum(d * (k - 1) + 1 for k, d in chain) for chain in chains
-            ],
-            "a kernel of k taps has k - 1 gaps between them, not k": [
-                field(chain, lambda k, d: d * k) for chain in chains
-            ],
-            "the position itself is missing: add 1 at the end": [
-                field(chain) - 1 for chain in chains
-            ],
-            "spans do not multiply; each layer adds d (k - 1)": [
-                int(np.prod([d * (k - 1) + 1 for k, d in chain])) for chain in chains
-            ],
-        },
+        made(x),
+        healthy(x),
+        "the five faults are repaired, but something else has changed: the output",
+        tolerance=1e-5,
     )
+
+
+def _variance(error, images):
+    """Of an error rate in per cent, in points squared."""
+    p = error / 100
+    return 1e4 * p * (1 - p) / images
+
+
+@exercise
+def standard_errors(attempt):
+    """``attempt(a, b, images)``: b below a, in standard errors of the difference of the two."""
+    for a, b, images in ((23.14, 22.66, 50_000), (41.0, 38.5, 900)):
+        variances = _variance(a, images), _variance(b, images)
+        spread = sum(variances) ** 0.5
+        expect(
+            call(attempt, a, b, images),
+            (a - b) / spread,
+            "the number of standard errors",
+            {
+                "the sign is turned round: a - b is positive where b is the lower error": (b - a)
+                / spread,
+                "only one of the two rates has a standard error in it": (a - b)
+                / variances[0] ** 0.5,
+                "only one of the two rates has a standard error in it, that of b": (a - b)
+                / variances[1] ** 0.5,
+                "the standard errors are added: it is their squares that add": (a - b)
+                / sum(v**0.5 for v in variances),
+                "the square root is missing": (a - b) / sum(variances),
+                "the difference is in points and the standard error is a share": 100
+                * (a - b)
+                / spread,
+                "this is the standard error: divide the difference by it": spread,
+            },
+            tolerance=1e-6,
+        )
+
+
+_READING = {
+    "a": (
+        False,
+        "the two rows differ by 0.02 points, that is by 10 of 50,000 images, and by a tenth of "
+        "a standard error",
+    ),
+    "b": (True, "0.84 points are more than three standard errors of the difference"),
+    "c": (False, "look at ResNeXt-50: the error of CBAM is not below that of SE"),
+    "d": (True, "the MLP is shared, so a second statistic adds no parameter"),
+    "e": (
+        False,
+        "the standard error knows the draw of the images, and not that of the initial weights: "
+        "each network was trained once",
+    ),
+}
+
+
+@exercise
+def reading(attempt):
+    """``attempt``: a dict, ``"a"`` to ``"e"`` -> True or False, on the paper's tables."""
+    if not isinstance(attempt, dict) or sorted(attempt) != sorted(_READING):
+        raise Failed(f"a dict with the keys {', '.join(_READING)} is wanted")
+    if any(value is None or value is ... for value in attempt.values()):
+        raise _NotAttempted
+    for key, (answer, reason) in _READING.items():
+        if bool(attempt[key]) is not answer:
+            raise Failed(f"look at {key} again: {reason}")
+
+
+def _tile_network(gate, in_channels=2, classes=10):
+    """The network of the chapter's task: nothing but the gate looks beyond a tile."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 16, 4, stride=4), nn.BatchNorm2d(16), nn.ReLU(), gate,
+        nn.Conv2d(16, 32, 2, stride=2), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, classes),
+    )  # fmt: skip
+
+
+@exercise
+def swapped(attempt):
+    """``attempt(network, images, others)`` -> logits with the spatial gates of ``others``."""
+    torch.manual_seed(0)
+    network = _tile_network(layers.CBAM(16, 4)).double().eval()
+    with torch.no_grad():
+        network[3].spatial.conv.weight.mul_(5)
+        images, others = _features(2, 5, 2, 16, 16)
+        got = call(attempt, network, images, others)
+        before, attention, after = network[:3], network[3], network[4:]
+        x, foreign = before(images), before(others)
+        own, other = attention.gates(x), attention.gates(foreign)
+        s, m = own["channel"], own["spatial"]
+        expect(
+            got,
+            after(s * other["spatial"] * x),
+            "the logits",
+            {
+                "these are the network's own logits: the spatial gates are those of images": (
+                    network(images)
+                ),
+                "these are the logits of others: only their spatial gates are wanted": network(
+                    others
+                ),
+                "both gates are those of others: the channel gate stays": after(
+                    other["channel"] * other["spatial"] * x
+                ),
+                "the channel gates are swapped, and the spatial gates are not": after(
+                    other["channel"] * m * x
+                ),
+                "the channel gate is missing": after(other["spatial"] * x),
+                "the own spatial gate multiplies too: replace it": after(
+                    s * m * other["spatial"] * x
+                ),
+                "the features are those of others: only their spatial gates are wanted": after(
+                    s * other["spatial"] * foreign
+                ),
+            },
+            tolerance=1e-8,
+        )
+
+
+@exercise
+def arrived(attempt):
+    """``attempt(network, images)`` renews the running averages of the spatial gates' batch norms.
+
+    In place, from one pass over ``images``; everything else is to stay as it was.
+    """
+    torch.manual_seed(0)
+    network = _tile_network(layers.CBAM(16, 4)).double().eval()
+    images = _features(40, 2, 16, 16, seed=8)
+    before = copy.deepcopy(network)
+    healthy = copy.deepcopy(network)
+    norm = healthy[3].spatial.bn
+    norm.train().momentum = 1.0
+    with torch.no_grad():
+        healthy(images)
+    _in_place(attempt, network, images)
+    bn = network[3].spatial.bn
+    old = before.state_dict()
+    if all(torch.equal(v, old[k]) for k, v in network.state_dict().items()):
+        raise _NotAttempted
+    changed = {k for k, v in network.state_dict().items() if not torch.equal(v, old[k])}
+    if any(not k.startswith("3.spatial.bn.") for k in changed):
+        names = ", ".join(sorted(k for k in changed if not k.startswith("3.spatial.bn.")))
+        raise Failed(
+            f"more than the spatial gate's batch norm has changed ({names}): leave all other "
+            "layers in evaluation"
+        )
+    if {"3.spatial.bn.weight", "3.spatial.bn.bias"} & changed:
+        raise Failed("weight and bias of the batch norm are learnt: only its averages are renewed")
+    if bn.training or network.training:
+        raise Failed("a layer is left in training: put it back into evaluation")
+    if bn.momentum != before[3].spatial.bn.momentum:
+        raise Failed(f"the momentum is left at {bn.momentum}: put it back to 0.01")
+    mean, var = bn.running_mean, bn.running_var
+    pending = 0.99 * old["3.spatial.bn.running_mean"] + 0.01 * norm.running_mean
+    expect(
+        mean,
+        norm.running_mean,
+        "the running mean",
+        {
+            "the pass counted for 0.01 only: for one pass, set the momentum to 1 or to None": (
+                pending
+            ),
+            "the sign of the mean is turned round": -norm.running_mean,
+            "the mean is zero: reset_running_stats alone forgets, a pass has to follow": 0 * mean,
+        },
+        tolerance=1e-6,
+    )
+    expect(var, norm.running_var, "the running variance", tolerance=0.01)
+
+
+def _in_place(attempt, *given):
+    """Call an attempt that works in place, and so need not return anything."""
+    try:
+        attempt(*given)
+    except NotImplementedError:
+        raise _NotAttempted from None
 
 
 @exercise
@@ -326,9 +735,7 @@ def fold(attempt):
     with torch.no_grad():
         bn.weight.fill_(1.7), bn.bias.fill_(-0.4)
         bn.running_mean.fill_(0.3), bn.running_var.fill_(0.02)
-    got = call(attempt, conv, bn)
-    if not isinstance(got, (tuple, list)) or len(got) != 2:
-        raise Failed("return two tensors: the weight (1, 2, k, k) and the bias (1,)")
+    got = _several(call(attempt, conv, bn), ("weight", "bias"))
     gamma, beta, mean = bn.weight.detach(), bn.bias.detach(), bn.running_mean
     weight, var = conv.weight.detach(), bn.running_var
     scale = gamma / torch.sqrt(var + bn.eps)
@@ -344,7 +751,7 @@ def fold(attempt):
                 weight * gamma / torch.sqrt(var)
             ),
             "the batch norm's weight is left out": weight / torch.sqrt(var + bn.eps),
-            "that is the convolution's own weight": weight,
+            "this is the convolution's own weight": weight,
         },
     )
     expect(
@@ -361,54 +768,112 @@ def fold(attempt):
 
 
 @exercise
-def conv_input_gradient(attempt):
-    """``attempt(da, weight)``: dp (H, W) for a = conv(p, weight), one map, padded to keep H, W."""
-    da, weight = _features(6, 7, seed=5), _features(5, 5, seed=6)
+def ablation(attempt):
+    """``attempt(makers, split, seeds, **fit_options)``: name -> points against "plain", by seed."""
+    x = _features(120, 2, 4, 4)
+    y = (x.mean((2, 3)) > 0).long() @ torch.tensor([1, 2])
+    split = data.Split(x[:60], y[:60], x[60:], y[60:])
 
-    def correlate(kernel):
-        return F.conv2d(da[None, None], kernel[None, None], padding=2)[0, 0].numpy()
+    def maker(gate):
+        return lambda: nn.Sequential(gate(), nn.Flatten(), nn.Linear(32, 4))
 
-    expect(
-        call(attempt, da.numpy().copy(), weight.numpy().copy()),
-        correlate(weight.flip(0, 1)),
-        "the gradient",
-        {
-            "the kernel is not turned: the tap that looked up from a position is met from below on "
-            "the way back; turn it by 180 degrees": correlate(weight),
-            "the kernel is transposed; turn it by 180 degrees": correlate(weight.T),
-            "only the rows of the kernel are turned": correlate(weight.flip(0)),
-            "only the columns of the kernel are turned": correlate(weight.flip(1)),
-            "only the middle tap is in it": (weight[2, 2] * da).numpy(),
-        },
+    makers = {
+        "plain": maker(nn.Identity),
+        "channel": maker(lambda: layers.ChannelAttention(2, 1)),
+        "spatial": maker(lambda: layers.SpatialAttention(3)),
+    }
+    seeds, options = (3, 5, 8), {"epochs": 2, "lr": 0.03, "batch_size": 20}
+    got = call(attempt, makers, split, seeds, **options)
+    if not isinstance(got, dict):
+        raise Failed(f"a dict is wanted, name -> differences; got {type(got).__name__}")
+    if "plain" in got:
+        raise Failed('leave "plain" out: it is what the others are compared with')
+    if set(got) != {"channel", "spatial"}:
+        raise Failed(f"expected the names channel and spatial; got {', '.join(map(str, got))}")
+    if any(value is None or value is ... for value in got.values()):
+        raise _NotAttempted
+    accuracy = {name: over_seeds(make, split, seeds, **options) for name, make in makers.items()}
+    other = {name: over_seeds(make, split, range(3), **options) for name, make in makers.items()}
+    for name in ("channel", "spatial"):
+        gated, plain = accuracy[name], accuracy["plain"]
+        expect(
+            got[name],
+            100 * (gated - plain),
+            f"the differences of {name}",
+            {
+                "this is plain minus gated: a gate that helps has a positive difference": 100
+                * (plain - gated),
+                "these are shares: times 100 makes them points": gated - plain,
+                "this is their mean: return one difference a seed": 100 * (gated - plain).mean(),
+                'these are the accuracies: subtract those of "plain", seed by seed': 100 * gated,
+                "the seeds are not paired: use the same ones in the same order": 100
+                * (gated - plain[::-1]),
+                "the mean of plain is subtracted: subtract seed by seed": 100
+                * (gated - plain.mean()),
+                "these are the seeds 0, 1, 2: use those that are given": 100
+                * (other[name] - other["plain"]),
+            },
+        )
+
+
+BUDGET = 40
+_ENOUGH = 0.9
+_GAP = 3  # rows of places between the digits and the mark
+
+
+def _far(split, gap):
+    """Marked digits with ``gap`` empty rows of places (of four pixels) above the mark."""
+
+    def stretched(x):
+        empty = x.new_zeros(len(x), 2, 4 * gap, 16)
+        return torch.cat((x[:, :, :8], empty, x[:, :, 8:]), 2)
+
+    return data.Split(
+        stretched(split.x_train), split.y_train, stretched(split.x_test), split.y_test
     )
 
 
 @exercise
-def lse_pool(attempt):
-    """``attempt(x, t)``: log(mean(exp(t x))) / t over H and W, (N, C), without overflow."""
-    x = _features(2, 3, 4, 5, seed=7)
-    wanted = (torch.logsumexp(2.5 * x.flatten(2), 2) - np.log(20)) / 2.5
-    expect(
-        call(attempt, x, 2.5),
-        wanted,
-        "the pooled vector",
-        {
-            "exp is summed, not averaged: the result grows with the size of the map": (
-                torch.logsumexp(2.5 * x.flatten(2), 2) / 2.5
-            ),
-            "the division by t is missing": 2.5 * wanted,
-            "t is missing inside the exponential": (torch.logsumexp(x.flatten(2), 2) - np.log(20)),
-        },
-    )
-    with np.errstate(over="ignore"):
-        large = call(attempt, 1000 * x, 2.5)
-    if not np.isfinite(np.asarray(torch.as_tensor(large))).all():
+def budget(attempt):
+    """``attempt()``: a spatial gate of at most 40 parameters that reads a far mark.
+
+    It is trained on digits paired anew and from seeds that the page does not use.
+    """
+    torch.manual_seed(0)
+    made = call(attempt)
+    if not isinstance(made, nn.Module):
+        raise Failed(f"a module is wanted; got {type(made).__name__}")
+    size = sum(p.numel() for p in made.parameters())
+    if size > BUDGET:
+        raise Failed(f"it has {size} parameters; at most {BUDGET} are allowed")
+    x = _features(4, 16, 7, 4).float().abs() + 0.1
+    made.eval()
+    try:
+        y = made(x)
+    except NotImplementedError:
+        raise _NotAttempted from None
+    if y is None or y is ...:
+        raise _NotAttempted
+    if y.shape != x.shape:
+        raise Failed(f"the output has shape {tuple(y.shape)}; x has {tuple(x.shape)}")
+    gate = (y / x).detach()
+    if not torch.allclose(gate, gate[:, :1].expand_as(gate), atol=1e-4):
+        raise Failed("the gate differs between the channels of a place: one number a place")
+    if not torch.allclose(made(x[:1]), y[:1], atol=1e-5):
+        raise Failed("an image's gate changes with the other images of its batch")
+    accuracies = []
+    for seed in (101, 102, 103, 104):
+        split = _far(data.marked_digits(1000, 1000, dtype=torch.float64, seed=seed), _GAP)
+        torch.manual_seed(seed)
+        network = _tile_network(call(attempt)).double()
+        fit(network, split, seed=seed, epochs=8, lr=0.03, batch_size=100)
+        accuracies.append(evaluate(network, split.x_test, split.y_test))
+    shown = ", ".join(f"{a:.2f}" for a in accuracies)
+    print(f"{size} parameters; unseen pairs and seeds: {shown}")
+    solved = sum(a >= _ENOUGH for a in accuracies)
+    if solved < 3:
         raise Failed(
-            "it overflows for large x: subtract the maximum before the exponential and add it back "
-            "(torch.logsumexp does)"
+            f"{solved} of 4 trainings reach {_ENOUGH}, three are wanted; they got {shown}. A gate "
+            "that ends near 0.55 has not read the mark: does it see four rows further down, and "
+            "does it depend on x?"
         )
-    expect(
-        large,
-        (torch.logsumexp(2500 * x.flatten(2), 2) - np.log(20)) / 2.5,
-        "the vector for large x",
-    )
