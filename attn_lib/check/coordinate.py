@@ -56,7 +56,7 @@ def strips(attempt):
     swapped = "the wrong axis is pooled: {} keeps the {} and averages over the other axis"
     flat = "{} has shape {}: keep the pooled axis with length 1, it is multiplied with x later"
     summed = "you summed along the axis: equations 4 and 5 are means"
-    constant = "you averaged over the whole map: that is SE's squeeze, which forgets where"
+    constant = "you averaged over the whole feature map: that is SE's squeeze, which forgets where"
     whole = x.mean(axis=(2, 3), keepdims=True)
     expect(
         z_h,
@@ -229,7 +229,7 @@ def factor(attempt):
         s_h, s_w = (np.asarray(g, dtype=float) for g in _pair(call(attempt, gate), "s_h and s_w"))
         if s_h.shape != (shape[0], 1) or s_w.shape != (1, shape[1]):
             raise Failed(
-                f"the gates have shapes {s_h.shape} and {s_w.shape}; for a map of shape {shape} "
+                f"the gates have shapes {s_h.shape} and {s_w.shape}; for a factor of shape {shape} "
                 f"they should have {(shape[0], 1)} and {(1, shape[1])}"
             )
         rows, columns = gate.mean(axis=1, keepdims=True), gate.mean(axis=0, keepdims=True)
@@ -238,10 +238,10 @@ def factor(attempt):
             gate,
             "the product s_h s_w",
             {
-                "the product of row means and column means is too small by the mean of the map": (
+                "the product of row and column means is too small by the mean of the factor": (
                     rows * columns
                 ),
-                "the product of row maxima and column maxima is too small by the map's maximum": (
+                "the product of row and column maxima is too small by the factor's maximum": (
                     gate.max(axis=1, keepdims=True) * gate.max(axis=0, keepdims=True)
                 ),
                 "the singular value is missing": gate / np.linalg.norm(gate, 2),
@@ -261,7 +261,7 @@ _FAULTS = {  # in the order of the lines of the exercise
     "means": "the row gates are made from the columns' means",
     "norm": "the batch norm is never called, though it is there",
     "swish": "the non-linearity is not h-swish: it is 0 for every negative number, for instance",
-    "split": "on a map that is not square, conv_h does not get the first H places",
+    "split": "on a feature map that is not square, conv_h does not get the first H places",
     "turn": "the column gate still lies along axis 2, where it scales rows",
 }
 
@@ -436,7 +436,7 @@ def price(attempt):
                     "each output convolution works on its own strip, H or W places": (
                         3 * c * k * (h + w)
                     ),
-                    "the convolutions work on the strips, H + W places, not on the map's H W": (
+                    "the convolutions work on the strips, H + W places, not H W": (
                         2 * c * k * h * w
                     ),
                     "the output convolutions are missing": c * k * (h + w),
@@ -457,7 +457,7 @@ def faults(attempt):
         raise Failed("keep conv1, bn1, conv_h and conv_w: nothing is wrong with how they are made")
     made = _lively(copy.deepcopy(made))
     x = 2 * torch.randn(3, 16, 6, 6)
-    seen = [f for f in _FAULTS if f != "split"]  # what a square map shows
+    seen = [f for f in _FAULTS if f != "split"]  # what a square feature map shows
     with torch.no_grad():
         got = call(made, x)
         if got.shape != x.shape:
@@ -487,7 +487,7 @@ def _splits_wrongly(made):
         with torch.no_grad():
             made(torch.randn(2, 16, 6, 4))
     except RuntimeError:
-        pass  # another fault may stop it later, on a map that is not square
+        pass  # another fault may stop it later, on a feature map that is not square
     hook.remove()
     return lengths[:1] != [6]
 
