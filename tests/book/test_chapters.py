@@ -39,7 +39,7 @@ def prose(text):
     for gone in (CODE, re.compile("<details>.*?</details>", re.DOTALL), EQUATIONS):
         text = gone.sub("", text)
     text = re.sub(r"^\|.*\|$", "", text, flags=re.MULTILINE)
-    text = re.sub(r"\$[^$]*\$", "x", text)
+    text = re.sub(r"\$[^$]*\$", " x ", text)
     return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
 
 
