@@ -228,7 +228,8 @@ def test_gradients_of_gradients(case, plain):
             return torch.autograd.grad(loss, inputs)
 
     for a, b in zip(penalty(nullcontext()), penalty(plain), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+        # (by some parameters they are 0, and what rounding leaves of large terms is compared)
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-9)
 
 
 @each_case
