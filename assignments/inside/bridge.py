@@ -6,8 +6,11 @@ its process; all it gains is that the grader gets other values than it would.
 
 import importlib
 import json
+import random
+import sys
 import traceback
 
+import numpy as np
 from IPython import get_ipython
 from IPython.display import publish_display_data
 from values import decode, encode
@@ -34,11 +37,20 @@ def _perform(operation, arguments):
         return namespace[name]
     if operation == "attribute":
         return getattr(*arguments)
+    if operation == "seed":
+        return _seed()
     if operation == "library":  # a function of attn_lib that is to run here
         module, name, args, kwargs = arguments
         return getattr(importlib.import_module(f"attn_lib.{module}"), name)(*args, **kwargs)
     function, args, kwargs = arguments
     return function(*args, **kwargs)
+
+
+def _seed():
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 def answer(text):
