@@ -38,6 +38,7 @@ def write(folder, papers, name):
 def page(exporter, nb, paper, name):
     """The page of one paper."""
     cells = paper.graded["cells"]
+    nb.cells = [cell for cell in nb.cells if not (code(cell) and _given(cell))]
     for cell in nb.cells:
         marked = cell.metadata.get("nbgrader", {})
         if marked.get("grade_id") in cells:
@@ -46,7 +47,7 @@ def page(exporter, nb, paper, name):
             marked["comment"] = said if marked.get("solution") else ""
             if points is None:
                 marked["comment"] = "Not marked yet."
-        elif not code(cell) and marked.get("locked"):
+        elif _given(cell):
             cell.source = _heading(cell.source)
     nb.cells = [_summary(paper), *(cell for cell in nb.cells if cell.source)]
     score = sum(points or 0 for points, _, _ in cells.values())
@@ -62,13 +63,19 @@ def _heading(text):
     return lines[0] if lines else ""
 
 
+def _given(cell):
+    marked = cell.metadata.get("nbgrader", {})
+    return marked.get("locked") and not marked.get("grade")
+
+
 def _summary(paper):
-    rows = ["| exercise | points | of |", "|:--|--:|--:|"]
+    lines = []
     for exercise, (points, of) in by_exercise(paper.graded["cells"]).items():
-        rows.append(f"| {exercise} | {'not marked yet' if points is None else f'{points:g}'} | {of:g} |")
+        got = "not marked yet, of" if points is None else f"{points:g} of"
+        lines.append(f"* **{exercise}**: {got} {of:g}")
     remarks = [*paper.remarks, *paper.graded["remarks"], *(["handed in late"] if paper.late else [])]
-    lines = [f"* {_escaped(remark)}" for remark in remarks]
-    return nbformat.v4.new_markdown_cell("\n".join([*rows, "", *lines]))
+    lines += [f"* {_escaped(remark)}" for remark in remarks]
+    return nbformat.v4.new_markdown_cell("\n".join(lines))
 
 
 def _escaped(text):

@@ -32,6 +32,10 @@ def encode(value, refer):
         if value.dtype is torch.bfloat16:  # which NumPy does not have
             return {"bfloat16": _bytes(value.detach().cpu().float().numpy())}
         return {"tensor": _bytes(value.detach().cpu().resolve_conj().resolve_neg().numpy())}
+    if torch is not None and isinstance(value, torch.dtype):
+        return {"torch": str(value).partition(".")[2]}
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        return {"dtype" if isinstance(value, np.dtype) else "numpy": np.dtype(value).name}
     if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
         return {"scalar" if isinstance(value, np.generic) else "array": _bytes(np.asarray(value))}
     return refer(value)
@@ -58,6 +62,10 @@ def decode(value, resolve):
 
         tensor = torch.from_numpy(_array(content))
         return tensor.bfloat16() if kind == "bfloat16" else tensor
+    if kind == "torch":
+        return getattr(sys.modules["torch"], content)
+    if kind in ("dtype", "numpy"):
+        return np.dtype(content) if kind == "dtype" else np.dtype(content).type
     return resolve(content)
 
 
