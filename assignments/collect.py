@@ -22,7 +22,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 FORMS = (
-    re.compile(r"(?P<student>.+?)_\d+_assignsubmission_file_?"),
+    re.compile(r"(?P<student>.+?)_\d+_assignsubmission_file_.*"),
     re.compile(r"(?P<student>.+?)_(?P<late>LATE_)?\d+_\d+_.+"),
     re.compile(r".+?_(?P<student>[^_]+)_attempt_.+"),
 )

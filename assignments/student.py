@@ -67,6 +67,8 @@ class Student:
         self.deadline = time.monotonic() + limits.total
         self._process = self._end = self._reason = None
         self._generation = 0
+        self._names = {}  # (generation, number of an object) -> its name
+        self._given_up = {}  # name -> why it is not called again
 
     def run(self):
         """Run all cells, in a new process if there is none."""
@@ -87,13 +89,24 @@ class Student:
 
     def name(self, name):
         """The value of a name, or a stand-in for it."""
-        return self.ask("name", name)
+        if name in self._given_up:
+            raise Stopped(self._given_up[name])
+        value = self.ask("name", name)
+        if isinstance(value, Remote):
+            self._names[value._of[2], value._of[1][0]] = name
+        return value
 
     def ask(self, operation, *arguments):
         """What the student's process makes of an operation of ``inside/bridge.py``."""
         self.run()
         text = json.dumps([operation, encode(list(arguments), self._refer)])
-        answer = self._exchange({"ask": text}, self.limits.call, "your code")
+        name = self._named(operation, arguments)
+        try:
+            answer = self._exchange({"ask": text}, self.limits.call, name or "your code")
+        except Stopped as stopped:
+            if name:
+                self._given_up[name] = f"{stopped}; it is not called again"
+            raise
         try:
             if "error" in answer:
                 kind, message, line = map(str, answer["error"])
@@ -115,6 +128,13 @@ class Student:
                 except OSError:  # what was written last was never read
                     pass
             self._process = None
+
+    def _named(self, operation, arguments):
+        """The name of the function that a call is to, if the student's code gave it one."""
+        if operation != "call":
+            return None
+        _, reference, generation = arguments[0]._of
+        return self._names.get((generation, reference[0]))
 
     def _refer(self, value):
         if not isinstance(value, Remote):
@@ -149,7 +169,8 @@ class Student:
     def _receive(self, seconds, what):
         """The next answer; a timer ends the process, which ends the waiting."""
         left = max(0.1, min(seconds, self.deadline - time.monotonic()))
-        timer = threading.Timer(left, self._stop, [f"{what} did not end within {left:.0f} s"])
+        reason = f"{what} did not end within {left:.0f} s"
+        timer = threading.Timer(left, self._stop, [reason])
         timer.start()
         try:
             line = self._process.stdout.readline(LINE)
