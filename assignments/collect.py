@@ -54,15 +54,17 @@ def unpack(submissions, folder):
         raise ValueError(f"SUBMISSIONS names {str(path)!r}, which does not exist")
     if path.is_dir():
         zips = [p for p in sorted(path.rglob("*.zip")) if zipfile.is_zipfile(p)]
-        inside = [p.relative_to(path).with_suffix("") for p in zips]
-        return [path, *(_unpack(p, folder / str(n), i) for n, (p, i) in enumerate(zip(zips, inside)))]
+        work = [folder / str(number) for number in range(len(zips))]
+        for zipped, target in zip(zips, work, strict=True):
+            _unpack(zipped, target, zipped.relative_to(path).with_suffix(""))
+        return [path, *work]
     if not zipfile.is_zipfile(path):
         raise ValueError(f"SUBMISSIONS is a folder or a zip file; {str(path)!r} is neither")
     return [_unpack(path, folder / "zip", "")]
 
 
 def _unpack(path, folder, inside):
-    """Write the notebooks of a zip into ``folder / inside``; names that lead outside are left out."""
+    """Write a zip's notebooks into ``folder / inside``, but none whose name leads outside."""
     with zipfile.ZipFile(path) as archive:
         infos = [i for i in archive.infolist() if not i.is_dir()]
         if sum(i.file_size for i in infos) > MOST:
@@ -110,8 +112,9 @@ def _attempt(path, inside, assignments):
         break
     else:
         student = inside.parts[0] if len(inside.parts) > 1 else _from_file(path.stem, assignments)
-    number = COPY.search(path.stem)
-    return Attempt(student.strip(), path, _time(path, inside), int(number[1]) if number else 0, late)
+    copy = COPY.search(path.stem)
+    number = int(copy[1]) if copy else 0
+    return Attempt(student.strip(), path, _time(path, inside), number, late)
 
 
 def _from_file(stem, assignments):

@@ -73,7 +73,8 @@ def _summary(paper):
     for exercise, (points, of) in by_exercise(paper.graded["cells"]).items():
         got = "not marked yet, of" if points is None else f"{points:g} of"
         lines.append(f"* **{exercise}**: {got} {of:g}")
-    remarks = [*paper.remarks, *paper.graded["remarks"], *(["handed in late"] if paper.late else [])]
+    late = ["handed in late"] if paper.late else []
+    remarks = [*paper.remarks, *paper.graded["remarks"], *late]
     lines += [f"* {_escaped(remark)}" for remark in remarks]
     return nbformat.v4.new_markdown_cell("\n".join(lines))
 

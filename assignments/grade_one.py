@@ -1,7 +1,7 @@
 """Grades one submission: `python -m assignments.grade_one JOB.json`, in a process of its own.
 
-The student's code does not run here, see ``isolation``. What comes out is beside the job: RESULT.json
-with the points, and RESULT.ipynb for the feedback.
+The student's code does not run here, see ``isolation``. What comes out is a JSON file with the
+points, and a notebook beside it for the feedback.
 """
 
 import json

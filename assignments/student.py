@@ -139,8 +139,8 @@ class Student:
     def _refer(self, value):
         if not isinstance(value, Remote):
             raise TypeError(
-                f"a test passed a {type(value).__name__} to the student's code; only plain data and "
-                "objects that come from there can travel"
+                f"a test passed a {type(value).__name__} to the student's code; only plain data "
+                "and objects that come from there can travel"
             )
         _, reference, generation = value._of
         if generation != self._generation:

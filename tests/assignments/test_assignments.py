@@ -44,7 +44,8 @@ def played(teacher, notebook, changed=()):
     for cell in filter(examine.is_test, teacher.cells):
         graded = nbformat.from_dict({**cell, "outputs": outputs[build.grade_id(cell)]})
         points[build.grade_id(cell)] = determine_grade(graded)[0]
-    said = [o.evalue for out in outputs.values() for o in map(nbformat.from_dict, out) if "evalue" in o]
+    everything = [nbformat.from_dict(o) for output in outputs.values() for o in output]
+    said = [o.evalue for o in everything if o.output_type == "error"]
     return points, " ".join(said)
 
 

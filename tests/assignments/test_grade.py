@@ -16,7 +16,7 @@ from assignments import build, collect, examine, grade, isolation
 
 DUE = "2026-03-01 12:00"
 EARLY, LATE = datetime(2026, 3, 1, 9).timestamp(), datetime(2026, 3, 2, 9).timestamp()
-LIMITS = ["--cell", "30", "--call", "6", "--total", "240", "--jobs", "2"]
+LIMITS = ["--cell", "20", "--call", "5", "--total", "240", "--jobs", "2"]
 NONE = dict.fromkeys(["forward", "backward", "module", "experiment", "fault"], 0)
 ALL = {"forward": 15, "backward": 14, "module": 12, "experiment": 12, "fault": 12}
 
@@ -96,7 +96,8 @@ def submissions(teacher, release):
             added(
                 release,
                 "import glob\nfor path in glob.glob('/**/se.md', recursive=True):\n"
-                f"    print(open(path).read())\nprint(open({str(build.SOURCE)!r} + '/se/se.md').read())",
+                "    print(open(path).read())\n"
+                f"print(open({str(build.SOURCE / 'se' / 'se.md')!r}).read())",
             ),
             NONE,
             "",
@@ -105,7 +106,8 @@ def submissions(teacher, release):
         "Faking Finn": (
             added(
                 release,
-                "from attn_lib import check\nimport numpy as np\ncheck.expect = lambda *a, **k: None\n"
+                "from attn_lib import check\nimport numpy as np\n"
+                "check.expect = lambda *a, **k: None\n"
                 "np.allclose = lambda *a, **k: True\nmasked_mean = forward = print\n"
                 "print('total 75 of 75')\n75",
             ),

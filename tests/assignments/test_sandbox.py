@@ -204,7 +204,8 @@ def test_a_cell_that_ends_the_process_is_left_out(bubblewrap):
 
 
 def test_nothing_is_left_running(bubblewrap):
-    student = Student(["import subprocess; subprocess.Popen(['sleep', '4321'])"], "bubblewrap", SHORT)
+    cell = "import subprocess; subprocess.Popen(['sleep', '4321'])"
+    student = Student([cell], "bubblewrap", SHORT)
     student.run()
     student.close()
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
