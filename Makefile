@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+TEACHER := $(VENV)/.installed-for-teachers
 BOOK   := _build/html/index.html
 PORT   ?= 8000
 
@@ -19,16 +20,25 @@ NOTEBOOK ?= notebooks
 COLAB ?= colab-2026-08
 # SAVE=1 writes the time and memory that it measures into the book; then `make notebooks`.
 SAVE ?=
+# What `make grade` grades, and how; `make grade` alone says what is wanted.
+SUBMISSIONS ?=
+OUT ?= grades
+ASSIGNMENT ?=
+CLASS ?=
+DUE ?=
+ISOLATION ?= bubblewrap
+AGAIN ?=
+JOBS ?= 2
 # More for the benchmark: `make bench BENCH="--networks --rounds 5"`, `make bench BENCH=--help`.
 BENCH ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install html wheel slides repository test quick lint sync unit nbval book-tests elsewhere \
-        colab-test notebooks glance bench serve format clean
+        colab-test notebooks glance assignments grade classroom-tests bench serve format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## create .venv and install what the course needs (done by the other targets)
 
@@ -66,10 +76,11 @@ test: ## run everything that CI runs
 	@$(MAKE) --no-print-directory html
 	@$(MAKE) --no-print-directory book-tests
 	@$(MAKE) --no-print-directory elsewhere
+	@$(MAKE) --no-print-directory classroom-tests
 	@echo "All tests passed."
 
 quick: lint sync ## check style and pairs, and run the tests that take seconds
-	$(RUN) $(BIN)/python -m pytest -q -n 2 -m "not slow" --ignore tests/book tests
+	$(RUN) $(BIN)/python -m pytest -q -n 2 -m "not slow" --ignore tests/book --ignore tests/assignments tests
 
 lint: $(STAMP) ## check the code's style
 	$(BIN)/ruff check .
@@ -79,7 +90,7 @@ sync: $(STAMP) ## check that chapters and notebooks are in step
 	$(BIN)/python book/tools/notebooks.py check
 
 unit: $(STAMP) ## test attn_lib
-	$(RUN) $(BIN)/python -m pytest -q -n 2 --ignore tests/book tests
+	$(RUN) $(BIN)/python -m pytest -q -n 2 --ignore tests/book --ignore tests/assignments tests
 
 nbval: $(STAMP) ## execute the notebooks again and compare with the stored outputs (NOTEBOOK=...)
 	$(RUN) $(BIN)/python -m pytest -q --nbval --nbval-cell-timeout 600 -n 2 --dist loadfile $(NOTEBOOK)
@@ -100,6 +111,22 @@ notebooks: $(STAMP) ## execute the chapters whose code changed (ALL=1: every cha
 
 glance: $(STAMP) ## draw the mechanisms side by side again, for their page and to print
 	$(BIN)/python book/tools/glance.py
+
+# The teacher's packages are added to .venv, and none of the course's may change.
+$(TEACHER): $(STAMP) assignments/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r assignments/requirements.txt -c requirements.txt
+	@touch $@
+
+assignments: $(TEACHER) ## write the students' notebooks and a zip to assignments/release
+	@$(BIN)/python -m assignments.build
+
+grade: $(TEACHER) ## grade SUBMISSIONS=folder (OUT=, CLASS=, DUE=, ASSIGNMENT=, AGAIN=1, ISOLATION=)
+	@$(if $(SUBMISSIONS),,echo "Say which: make grade SUBMISSIONS=folder-or-zip; assignments/README.md describes the rest" >&2; exit 1)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m assignments.grade "$(SUBMISSIONS)" --out "$(OUT)" --jobs $(JOBS) --isolation "$(ISOLATION)" \
+	  $(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)") $(if $(CLASS),--class-list "$(CLASS)") $(if $(DUE),--due "$(DUE)") $(if $(AGAIN),--again)
+
+classroom-tests: $(TEACHER) ## test the assignments and their grading
+	$(RUN) $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/assignments
 
 bench: $(STAMP) ## time attn_lib's layers beside others (BENCH=--networks, BENCH=--compile)
 	$(BIN)/python -m benchmarks $(BENCH)

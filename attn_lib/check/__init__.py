@@ -18,7 +18,8 @@ from attn_lib.check import (
     se,
     training,
 )
-from attn_lib.check._core import Failed
+from attn_lib.check._core import Failed, expect
+from attn_lib.check._inside import module_gradients
 
 __all__ = [
     "Failed",
@@ -27,9 +28,11 @@ __all__ = [
     "coordinate",
     "cost",
     "eca",
+    "expect",
     "gating",
     "gradients",
     "looking_inside",
+    "module_gradients",
     "se",
     "training",
 ]

@@ -1,0 +1,1 @@
+"""Assignments: their texts, the student notebooks made from them, and the grading."""
