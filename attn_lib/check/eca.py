@@ -362,7 +362,7 @@ _READING = {
     "b": (True, "compare 785 with 759 and 1805 with 1620 images a second"),
     "c": (
         False,
-        "in timm's measurements SE and ECA cost the same within about one per cent of the speed",
+        "in timm's measurements the speeds with SE and with ECA differ by two per cent at most",
     ),
     "d": (
         False,
