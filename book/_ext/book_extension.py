@@ -102,6 +102,7 @@ def link_files(app, doctree, docname):
 
 
 GLOSSARY = "book/glossary"
+VERBS = {"band", "pass", "place", "rank"}  # terms that are everyday words, too
 
 
 def name_terms(app, doctree):
@@ -120,6 +121,7 @@ def link_terms(app, doctree, docname):
         return
     page = Path(app.srcdir, f"{GLOSSARY}.md").read_text(encoding="utf-8")
     terms = {term.lower(): term for term in re.findall(r"^\*\*(.+)\*\*$", page, re.MULTILINE)}
+    terms = {word: term for word, term in terms.items() if word not in VERBS}
     address = app.builder.get_relative_uri(docname, GLOSSARY)
     for paragraph in doctree.findall(nodes.paragraph):
         for text in list(paragraph.findall(nodes.Text)):

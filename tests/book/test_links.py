@@ -108,3 +108,12 @@ def test_a_broken_book_is_refused(tmp_path):
         "style.css: gone.woff2 does not exist",
         "style.css: loads https://fonts.example/a.css",
     ]
+
+
+def test_first_uses_of_terms_lead_to_the_glossary(book):
+    glossary = (book / "book/glossary.html").read_text(encoding="utf-8")
+    for path in sorted((book / "notebooks").glob("*.html")):
+        page = path.read_text(encoding="utf-8")
+        targets = re.findall(r'href="\.\./book/glossary\.html#(term-[\w-]+)"', page)
+        assert len(targets) > 5 and len(set(targets)) == len(targets), path.name
+        assert all(f'id="{target}"' in glossary for target in targets), path.name
