@@ -1,6 +1,7 @@
 """What a stranger's code can do in the sandbox, and what it cannot."""
 
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,7 +19,8 @@ TRIES = {
     "secret": f"""
         from pathlib import Path
         root = Path({str(build.ROOT)!r})
-        found = sorted(str(p) for p in root.rglob("*.md"))
+        packages = Path({sys.prefix!r})  # these may hold texts of their own
+        found = sorted(str(p) for p in root.rglob("*.md") if packages not in p.parents)
         found += [p for p in (root, root / "assignments") if (p / "source").exists()]
     """,
     "outside": f"""
