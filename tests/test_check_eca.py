@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from attn_lib import check, layers
-from attn_lib.check import Failed
 from attn_lib.reference.eca import kernel_size_for
 from attn_lib.train import over_seeds
 
@@ -406,13 +405,13 @@ MISTAKES = [
     ("nearest_kernel", lambda w, k: nearest_kernel(w, k, lambda d: d[0]), "first entries"),
     ("nearest_kernel", lambda w, k: nearest_kernel(w, k) if k > 1 else np.trace(w) / len(w),
      r"shape \(\)"),
-    ("ablation", changed(lambda gated, plain: 100 * (plain - gated)), "difference round"),
+    ("ablation", changed(lambda gated, plain: 100 * (plain - gated)), "plain minus gated"),
     ("ablation", changed(lambda gated, plain: gated - plain), "these are shares"),
-    ("ablation", changed(lambda gated, plain: 100 * (gated - plain).mean()), "these are means"),
-    ("ablation", changed(lambda gated, plain: 100 * gated), "these are accuracies"),
-    ("ablation", changed(lambda gated, plain: 100 * (gated - plain.mean())), "not paired"),
-    ("ablation", own_seeds, "the seeds 0, 1, 2"),
-    ("ablation", with_baseline, "the baseline is in the result"),
+    ("ablation", changed(lambda gated, plain: 100 * (gated - plain).mean()), "this is their mean"),
+    ("ablation", changed(lambda gated, plain: 100 * gated), "these are the accuracies"),
+    ("ablation", changed(lambda gated, plain: 100 * (gated - plain.mean())), "seed by seed"),
+    ("ablation", own_seeds, "the seeds from 0 on"),
+    ("ablation", with_baseline, "leave .plain. out"),
     ("ablation", lambda *args, **options: [1, 2], "a dict is wanted"),
     ("far", lambda c: layers.SqueezeExcitation(c, 4), "148 parameters"),
     ("far", lambda c: Far(c, taps=3), "that is chance"),
@@ -423,31 +422,6 @@ MISTAKES = [
     ("far", lambda c: nn.Identity(), "no parameters"),
     ("far", lambda c: 3, "a module is wanted; got int"),
 ]  # fmt: skip
-
-
-def test_every_check_is_tested():
-    assert sorted(SOLUTIONS) == sorted(check.eca.__all__)
-    names = [name for name, _, _ in MISTAKES]
-    assert all(names.count(name) >= 5 for name in SOLUTIONS)
-
-
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_solution_passes(name, capsys):
-    getattr(check.eca, name)(SOLUTIONS[name])
-    assert capsys.readouterr().out.endswith(f"eca.{name}: passed\n")
-
-
-@pytest.mark.parametrize("name, attempt, message", MISTAKES)
-def test_mistake_is_named(name, attempt, message):
-    with pytest.raises(Failed, match=message):
-        getattr(check.eca, name)(attempt)
-
-
-@pytest.mark.parametrize("name", sorted(SOLUTIONS.keys() - {"reading"}))
-@pytest.mark.parametrize("stub", [None, lambda *args, **kw: None, lambda *args, **kw: ...])
-def test_stub_is_quiet(name, stub, capsys):
-    getattr(check.eca, name)(stub)
-    assert capsys.readouterr().out == f"eca.{name}: not attempted yet\n"
 
 
 @pytest.mark.parametrize(

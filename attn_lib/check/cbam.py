@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from attn_lib import data, layers
+from attn_lib.check import _shared
 from attn_lib.check._core import Failed, _NotAttempted, call, exercise, expect
 from attn_lib.models.resnet import Bottleneck
 from attn_lib.reference import ops
-from attn_lib.train import evaluate, fit, over_seeds
 
 __all__ = [
     "ablation",
@@ -317,9 +317,7 @@ def _as_library(state, channels, reduction, kernel_size):
 def module(attempt):
     """``attempt(channels, reduction, kernel_size)``: CBAM with the layers fc1, fc2, conv, bn."""
     torch.manual_seed(0)
-    made = call(attempt, 6, 2, 5)
-    if not isinstance(made, nn.Module):
-        raise Failed(f"a module is wanted; got {type(made).__name__}")
+    made = _shared.is_module(call(attempt, 6, 2, 5))
     shapes = {name: tuple(value.shape) for name, value in made.state_dict().items()}
     if not shapes:
         raise _NotAttempted
@@ -395,9 +393,7 @@ def first_block(attempt):
     for norm in block.modules():
         if isinstance(norm, nn.BatchNorm2d):  # as if trained: else it does nothing
             nn.init.uniform_(norm.weight, 0.5, 2), nn.init.uniform_(norm.bias, -1, 1)
-    made = call(attempt, 6, 4, 2, cbam)
-    if not isinstance(made, nn.Module):
-        raise Failed(f"a module is wanted; got {type(made).__name__}")
+    made = _shared.is_module(call(attempt, 6, 4, 2, cbam))
     try:
         made.load_state_dict(block.state_dict())
     except RuntimeError as error:
@@ -532,16 +528,9 @@ def faults(attempt):
             if name.endswith("bias") and name.startswith("fc"):
                 p.fill_(0.5)  # so that no unit is dead
     x = _features(3, 6, 9, 9).float()
-    if call(made, x).shape != x.shape:
-        raise Failed(f"the output has shape {tuple(made(x).shape)}; x has {tuple(x.shape)}")
+    _shared.output(made, x)
     probe = _Probe(copy.deepcopy(made))
-    left = [fault for fault in _FAULTS if getattr(probe, fault)()]
-    if len(left) == len(_FAULTS):
-        raise _NotAttempted
-    if left:
-        repaired = ", ".join(_FAULTS[f][0] for f in _FAULTS if f not in left)
-        still = "; ".join(f"{_FAULTS[f][0]}: {_FAULTS[f][1]}" for f in left)
-        raise Failed(f"repaired: {repaired}. Still wrong: {still}")
+    _shared.report(_FAULTS, [fault for fault in _FAULTS if getattr(probe, fault)()])
     made.eval()
     healthy = _as_library(made.state_dict(), 6, 2, 3).eval()
     expect(
@@ -607,13 +596,7 @@ _READING = {
 @exercise
 def reading(attempt):
     """``attempt``: a dict, ``"a"`` to ``"e"`` -> True or False, on the paper's tables."""
-    if not isinstance(attempt, dict) or sorted(attempt) != sorted(_READING):
-        raise Failed(f"a dict with the keys {', '.join(_READING)} is wanted")
-    if any(value is None or value is ... for value in attempt.values()):
-        raise _NotAttempted
-    for key, (answer, reason) in _READING.items():
-        if bool(attempt[key]) is not answer:
-            raise Failed(f"look at {key} again: {reason}")
+    _shared.statements(attempt, _READING)
 
 
 def _tile_network(gate, in_channels=2, classes=10):
@@ -770,50 +753,16 @@ def fold(attempt):
 @exercise
 def ablation(attempt):
     """``attempt(makers, split, seeds, **fit_options)``: name -> points against "plain", by seed."""
-    x = _features(120, 2, 4, 4)
-    y = (x.mean((2, 3)) > 0).long() @ torch.tensor([1, 2])
-    split = data.Split(x[:60], y[:60], x[60:], y[60:])
-
-    def maker(gate):
-        return lambda: nn.Sequential(gate(), nn.Flatten(), nn.Linear(32, 4))
-
-    makers = {
-        "plain": maker(nn.Identity),
-        "channel": maker(lambda: layers.ChannelAttention(2, 1)),
-        "spatial": maker(lambda: layers.SpatialAttention(3)),
+    gates = {
+        "plain": nn.Identity,
+        "channel": lambda: layers.ChannelAttention(2, 1),
+        "spatial": lambda: layers.SpatialAttention(3),
     }
-    seeds, options = (3, 5, 8), {"epochs": 2, "lr": 0.03, "batch_size": 20}
-    got = call(attempt, makers, split, seeds, **options)
-    if not isinstance(got, dict):
-        raise Failed(f"a dict is wanted, name -> differences; got {type(got).__name__}")
-    if "plain" in got:
-        raise Failed('leave "plain" out: it is what the others are compared with')
-    if set(got) != {"channel", "spatial"}:
-        raise Failed(f"expected the names channel and spatial; got {', '.join(map(str, got))}")
-    if any(value is None or value is ... for value in got.values()):
-        raise _NotAttempted
-    accuracy = {name: over_seeds(make, split, seeds, **options) for name, make in makers.items()}
-    other = {name: over_seeds(make, split, range(3), **options) for name, make in makers.items()}
-    for name in ("channel", "spatial"):
-        gated, plain = accuracy[name], accuracy["plain"]
-        expect(
-            got[name],
-            100 * (gated - plain),
-            f"the differences of {name}",
-            {
-                "this is plain minus gated: a gate that helps has a positive difference": 100
-                * (plain - gated),
-                "these are shares: times 100 makes them points": gated - plain,
-                "this is their mean: return one difference a seed": 100 * (gated - plain).mean(),
-                'these are the accuracies: subtract those of "plain", seed by seed': 100 * gated,
-                "the seeds are not paired: use the same ones in the same order": 100
-                * (gated - plain[::-1]),
-                "the mean of plain is subtracted: subtract seed by seed": 100
-                * (gated - plain.mean()),
-                "these are the seeds 0, 1, 2: use those that are given": 100
-                * (other[name] - other["plain"]),
-            },
-        )
+    makers = {name: _shared.toy_network(gate) for name, gate in gates.items()}
+    split, seeds = _shared.toy_split(), (3, 5, 8)
+    options = {"epochs": 2, "lr": 0.03, "batch_size": 20}
+    got = call(attempt, dict(makers), split, seeds, **options)
+    _shared.differences_by_name(got, makers, split, seeds, **options)
 
 
 BUDGET = 40
@@ -840,40 +789,22 @@ def budget(attempt):
     It is trained on digits paired anew and from seeds that the page does not use.
     """
     torch.manual_seed(0)
-    made = call(attempt)
-    if not isinstance(made, nn.Module):
-        raise Failed(f"a module is wanted; got {type(made).__name__}")
-    size = sum(p.numel() for p in made.parameters())
-    if size > BUDGET:
-        raise Failed(f"it has {size} parameters; at most {BUDGET} are allowed")
-    x = _features(4, 16, 7, 4).float().abs() + 0.1
-    made.eval()
-    try:
-        y = made(x)
-    except NotImplementedError:
-        raise _NotAttempted from None
-    if y is None or y is ...:
-        raise _NotAttempted
-    if y.shape != x.shape:
-        raise Failed(f"the output has shape {tuple(y.shape)}; x has {tuple(x.shape)}")
-    gate = (y / x).detach()
-    if not torch.allclose(gate, gate[:, :1].expand_as(gate), atol=1e-4):
-        raise Failed("the gate differs between the channels of a place: one number a place")
-    if not torch.allclose(made(x[:1]), y[:1], atol=1e-5):
-        raise Failed("an image's gate changes with the other images of its batch")
-    accuracies = []
-    for seed in (101, 102, 103, 104):
-        split = _far(data.marked_digits(1000, 1000, dtype=torch.float64, seed=seed), _GAP)
-        torch.manual_seed(seed)
-        network = _tile_network(call(attempt)).double()
-        fit(network, split, seed=seed, epochs=8, lr=0.03, batch_size=100)
-        accuracies.append(evaluate(network, split.x_test, split.y_test))
-    shown = ", ".join(f"{a:.2f}" for a in accuracies)
-    print(f"{size} parameters; unseen pairs and seeds: {shown}")
-    solved = sum(a >= _ENOUGH for a in accuracies)
-    if solved < 3:
-        raise Failed(
-            f"{solved} of 4 trainings reach {_ENOUGH}, three are wanted; they got {shown}. A gate "
-            "that ends near 0.55 has not read the mark: does it see four rows further down, and "
-            "does it depend on x?"
-        )
+    made, x = call(attempt), _features(4, 16, 7, 4).float().abs() + 0.1
+    size, y = _shared.within(BUDGET, made, x)
+    several = "the gate differs between the channels of a place: one number a place"
+    _shared.one_number((y / x).detach(), 1, several)
+    _shared.one_image_alone(made, x, y)
+    _shared.three_of_four(
+        lambda: _tile_network(call(attempt)),
+        lambda seed: _far(data.marked_digits(1000, 1000, dtype=torch.float64, seed=seed), _GAP),
+        (101, 102, 103, 104),
+        _ENOUGH,
+        size,
+        lambda _: (
+            "A gate that ends near 0.55 has not read the mark: does it see four rows further "
+            "down, and does it depend on x?"
+        ),
+        epochs=8,
+        lr=0.03,
+        batch_size=100,
+    )

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from attn_lib import data, layers
+from attn_lib.check import _shared
 from attn_lib.check._core import Failed, _NotAttempted, call, exercise, expect
 from attn_lib.reference import ops
-from attn_lib.train import evaluate, fit, over_seeds
+from attn_lib.train import over_seeds
 
 __all__ = [
     "comparison",
@@ -293,12 +294,6 @@ def _lively(m):
     return m.eval()
 
 
-def _is_module(made):
-    if not isinstance(made, nn.Module):
-        raise Failed(f"a module is wanted; got {type(made).__name__}")
-    return made
-
-
 def _shapes(m):
     return {name: tuple(value.shape) for name, value in m.state_dict().items()}
 
@@ -307,7 +302,7 @@ def _shapes(m):
 def module(attempt):
     """``attempt(channels, reduction)``: an nn.Module with conv1, bn1, conv_h and conv_w."""
     torch.manual_seed(0)
-    made = _is_module(call(attempt, 24, 2))
+    made = _shared.is_module(call(attempt, 24, 2))
     if not made.state_dict():
         raise _NotAttempted
     for channels, reduction in ((24, 2), (16, 4)):
@@ -366,7 +361,7 @@ def sandglass(attempt):
     plan = ((24, 24, 3, True), (24, 4, 1, False), (4, 24, 1, True), (24, 24, 3, False))
     units = [_Unit(*part) for part in plan]
     attention = _lively(layers.CoordinateAttention(24))
-    made = _is_module(call(attempt, units, attention))
+    made = _shared.is_module(call(attempt, units, attention))
     x = torch.randn(2, 24, 6, 5)
 
     def run(gated_after, shortcut=True):
@@ -452,16 +447,14 @@ def faults(attempt):
     The message says which are repaired, and how those that remain show.
     """
     torch.manual_seed(0)
-    made = _is_module(call(attempt, 16, 2))
+    made = _shared.is_module(call(attempt, 16, 2))
     if _shapes(made) != _shapes(layers.CoordinateAttention(16, 2)):
         raise Failed("keep conv1, bn1, conv_h and conv_w: nothing is wrong with how they are made")
     made = _lively(copy.deepcopy(made))
     x = 2 * torch.randn(3, 16, 6, 6)
     seen = [f for f in _FAULTS if f != "split"]  # what a square feature map shows
     with torch.no_grad():
-        got = call(made, x)
-        if got.shape != x.shape:
-            raise Failed(f"the output has shape {tuple(got.shape)}; x has {tuple(x.shape)}")
+        got = _shared.output(made, x)
         sets = [s for n in range(len(seen) + 1) for s in combinations(seen, n)]
         fitting = [s for s in sets if torch.allclose(got, _variant(made, x, s), atol=1e-5)]
     if not fitting:
@@ -470,12 +463,7 @@ def faults(attempt):
             "the lines of forward one at a time"
         )
     left = [f for f in _FAULTS if f in fitting[0] or (f == "split" and _splits_wrongly(made))]
-    if len(left) == len(_FAULTS):
-        raise _NotAttempted
-    if left:
-        repaired = ", ".join(f for f in _FAULTS if f not in left)
-        still = "; ".join(f"{f}: {_FAULTS[f]}" for f in left)
-        raise Failed(f"repaired: {repaired}. Still wrong: {still}")
+    _shared.report({fault: (fault, sign) for fault, sign in _FAULTS.items()}, left)
 
 
 def _splits_wrongly(made):
@@ -597,13 +585,7 @@ _READING = {
 @exercise
 def reading(attempt):
     """``attempt``: a dict, ``"a"`` to ``"e"`` -> True or False, on the paper's tables."""
-    if not isinstance(attempt, dict) or sorted(attempt) != sorted(_READING):
-        raise Failed(f"a dict with the keys {', '.join(_READING)} is wanted")
-    if any(value is None or value is ... for value in attempt.values()):
-        raise _NotAttempted
-    for key, (answer, reason) in _READING.items():
-        if bool(attempt[key]) is not answer:
-            raise Failed(f"look at {key} again: {reason}")
+    _shared.statements(attempt, _READING)
 
 
 @exercise
@@ -647,18 +629,11 @@ def comparison(attempt):
 
     The mean difference to the plain network in points, and its standard error, over the seeds.
     """
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(160, 2, 4, 4, generator=generator, dtype=torch.float64)
-    y = (x.mean((2, 3)) > 0).long() @ torch.tensor([1, 2])
-    split = data.Split(x[:60], y[:60], x[60:], y[60:])
-
-    def network(*first):
-        return nn.Sequential(*first, nn.Flatten(), nn.Linear(32, 4))
-
-    def gated(axes):
-        return lambda: network(layers.CoordinateAttention(2, axes=axes))
-
-    variants = {axes: gated(axes) for axes in ("height", "both")}
+    split, network = _shared.toy_split(80), _shared.toy_network(nn.Identity)
+    variants = {
+        axes: _shared.toy_network(lambda axes=axes: layers.CoordinateAttention(2, axes=axes))
+        for axes in ("height", "both")
+    }
     seeds, options = (3, 5, 8, 9), {"epochs": 2, "lr": 0.03, "batch_size": 20}
     got = call(attempt, network, variants, split, seeds, **options)
     if not isinstance(got, dict) or set(got) != set(variants):
@@ -724,40 +699,26 @@ def crossed(attempt):
     It is trained on digits drawn anew and from seeds that the page does not use.
     """
     torch.manual_seed(0)
-    made = _is_module(call(attempt, 32))
-    size = sum(p.numel() for p in made.parameters())
-    if size > BUDGET:
-        raise Failed(f"it has {size} parameters; at most {BUDGET} are allowed")
-    x = torch.rand(4, 32, 5, 5) + 0.1
-    made.eval()
-    try:
-        y = made(x)
-    except NotImplementedError:
-        raise _NotAttempted from None
-    if y is None or y is ...:
-        raise _NotAttempted
-    if y.shape != x.shape:
-        raise Failed(f"the output has shape {tuple(y.shape)}; x has {tuple(x.shape)}")
-    if not torch.allclose(made(x[:1]), y[:1], atol=1e-5):
-        raise Failed("in evaluation, an image's output changes with the other images of its batch")
-    accuracies = []
-    for seed in (201, 202, 203, 204):
-        split = crossed_digits(data.pointed_digits(1500, dtype=torch.float64, seed=seed))
-        torch.manual_seed(seed)
-        network = _patch_network(call(attempt, 32)).double()
-        fit(network, split, seed=seed, epochs=10, lr=0.03, batch_size=100)
-        accuracies.append(evaluate(network, split.x_test, split.y_test))
-    shown = ", ".join(f"{a:.2f}" for a in accuracies)
-    print(f"{size} parameters; unseen digits and seeds: {shown}")
-    solved = sum(a >= _ENOUGH for a in accuracies)
-    if solved < 3:
-        blind = max(accuracies) <= 0.58
-        raise Failed(
-            f"{solved} of 4 trainings reach {_ENOUGH}, three are wanted; they got {shown}. "
-            + (
-                "No layer whose row gates see rows alone and whose column gates see columns alone "
-                "gets above 0.55: let row k see column k"
-                if blind
-                else "It uses the pointers, but not well enough: does every part get a gradient?"
-            )
+    made, x = call(attempt, 32), torch.rand(4, 32, 5, 5) + 0.1
+    size, y = _shared.within(BUDGET, made, x)
+    _shared.one_image_alone(made, x, y)
+    _shared.three_of_four(
+        lambda: _patch_network(call(attempt, 32)),
+        lambda seed: crossed_digits(data.pointed_digits(1500, dtype=torch.float64, seed=seed)),
+        (201, 202, 203, 204),
+        _ENOUGH,
+        size,
+        _why_crossed,
+        epochs=10,
+        lr=0.03,
+        batch_size=100,
+    )
+
+
+def _why_crossed(accuracies):
+    if max(accuracies) <= 0.58:
+        return (
+            "No layer whose row gates see rows alone and whose column gates see columns alone gets "
+            "above 0.55: let row k see column k"
         )
+    return "It uses the pointers, but not well enough: does every part get a gradient?"

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from attn_lib import data, layers
+from attn_lib import layers
+from attn_lib.check import _shared
 from attn_lib.check._core import Failed, _NotAttempted, call, exercise, expect
 from attn_lib.models.mobilenet_v2 import InvertedResidual
 from attn_lib.reference import eca as reference
-from attn_lib.train import over_seeds
 
 __all__ = [
     "ablation",
@@ -157,9 +157,7 @@ def gate_backward(attempt):
 def module(attempt):
     """``attempt``: an nn.Module class, ``attempt(channels, kernel_size=None)`` with ``conv``."""
     torch.manual_seed(0)
-    made = call(attempt, 8, 3)
-    if not isinstance(made, nn.Module):
-        raise Failed(f"a module is wanted; got {type(made).__name__}")
+    made = _shared.is_module(call(attempt, 8, 3))
     shapes = {name: tuple(value.shape) for name, value in made.state_dict().items()}
     if not shapes:
         raise _NotAttempted
@@ -218,9 +216,7 @@ def inverted(attempt):
     conv, gate = block.conv, block.attention
     with torch.no_grad():
         gate.conv.weight.copy_(torch.tensor([[[2.0, -3.0, 1.0]]]))
-        made = call(attempt, conv, gate)
-        if not isinstance(made, nn.Module):
-            raise Failed(f"a module is wanted; got {type(made).__name__}")
+        made = _shared.is_module(call(attempt, conv, gate))
         x = torch.randn(2, 8, 5, 5)
         expect(
             call(made, x),
@@ -305,14 +301,12 @@ def faults(attempt):
         raise Failed("keep the layer conv, an nn.Conv1d")
     x = torch.randn(4, 256, 3, 3)
     try:
-        y = call(made, x)
+        _shared.output(made, x)
     except RuntimeError as error:
         raise Failed(
             f"forward fails: {error}. Write the shapes of z and a beside their lines; with padding "
             "k // 2 an even kernel gives one number too many"
         ) from None
-    if y.shape != x.shape:
-        raise Failed(f"the output has shape {tuple(y.shape)}; x has {tuple(x.shape)}")
     sizes = _rule_sizes(attempt)
     wrong = {
         "log": any(k | 1 != reference.kernel_size_for(c) for c, k in sizes.items()),
@@ -321,13 +315,8 @@ def faults(attempt):
         "bias": made.conv.bias is not None,
         "axis": not torch.allclose(made(x)[:1], made(x[:1]), atol=1e-5),
     }
-    left = [fault for fault, there in wrong.items() if there]
-    if len(left) == len(wrong):
-        raise _NotAttempted
-    if left:
-        repaired = ", ".join(fault for fault in wrong if fault not in left)
-        still = "; ".join(f"{fault}: {_ECA_FAULTS[fault]}" for fault in left)
-        raise Failed(f"repaired: {repaired}. Still wrong: {still}")
+    shown = {fault: (fault, sign) for fault, sign in _ECA_FAULTS.items()}
+    _shared.report(shown, [fault for fault, there in wrong.items() if there])
     healthy = layers.EfficientChannelAttention(256, sizes[256])
     healthy.load_state_dict(made.state_dict())
     expect(made(x), healthy(x), "the five are repaired, but something else has changed: the output")
@@ -376,13 +365,7 @@ _READING = {
 @exercise
 def reading(attempt):
     """``attempt``: a dict, ``"a"`` to ``"e"`` -> True or False, on the paper's Table 3."""
-    if not isinstance(attempt, dict) or sorted(attempt) != sorted(_READING):
-        raise Failed(f"a dict with the keys {', '.join(_READING)} is wanted")
-    if any(value is None or value is ... for value in attempt.values()):
-        raise _NotAttempted
-    for key, (answer, reason) in _READING.items():
-        if bool(attempt[key]) is not answer:
-            raise Failed(f"look at {key} again: {reason}")
+    _shared.statements(attempt, _READING)
 
 
 _PARTS = ("filters", "norm", "kernel", "readout")
@@ -494,60 +477,13 @@ def nearest_kernel(attempt):
 @exercise
 def ablation(attempt):
     """``attempt(makers, split, seeds, **fit_options)`` -> label -> points above the first."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(240, 4, 4, 4, generator=generator, dtype=torch.float64)
-    y = (x.mean((2, 3))[:, :2] > 0).long() @ torch.tensor([1, 2])
-    split = data.Split(x[:120], y[:120], x[120:], y[120:])
-
-    def maker(kernel_size):
-        gate = layers.EfficientChannelAttention
-        return lambda: nn.Sequential(
-            nn.Identity() if kernel_size is None else gate(4, kernel_size),
-            nn.Flatten(),
-            nn.Linear(64, 4),
-        )
-
-    makers = {"plain": maker(None), "one": maker(1), "three": maker(3)}
-    seeds, options = (3, 5, 8), {"epochs": 3, "lr": 0.03, "batch_size": 20}
-    got = call(attempt, makers, split, seeds, **options)
-    if not isinstance(got, dict):
-        raise Failed(f"a dict is wanted, label -> array; got {type(got).__name__}")
-    if list(got) == list(makers):
-        raise Failed("the baseline is in the result: return the other labels only")
-    if sorted(got) != ["one", "three"]:
-        raise Failed(f"the labels are {sorted(got)}; expected ['one', 'three']")
-    accuracy = {label: over_seeds(make, split, seeds, **options) for label, make in makers.items()}
-    usual = {label: over_seeds(make, split, range(3), **options) for label, make in makers.items()}
-
-    def both(points, accuracy=accuracy):
-        return [points(accuracy[label], accuracy["plain"]) for label in ("one", "three")]
-
-    def difference(gated, plain):
-        return 100 * (gated - plain)
-
-    expect(
-        [got["one"], got["three"]],
-        both(difference),
-        "the differences",
-        {
-            "this is the baseline minus the gates: turn the difference round": both(
-                lambda gated, plain: 100 * (plain - gated)
-            ),
-            "these are shares: times 100 makes them points": both(
-                lambda gated, plain: gated - plain
-            ),
-            "these are means: return one difference a seed": both(
-                lambda gated, plain: 100 * (gated - plain).mean()
-            ),
-            "these are accuracies: subtract those of the baseline": both(
-                lambda gated, plain: 100 * gated
-            ),
-            "the seeds are not paired: subtract seed by seed": both(
-                lambda gated, plain: 100 * (gated - plain.mean())
-            ),
-            "these are the seeds 0, 1, 2: use the seeds that are given": both(difference, usual),
-        },
-    )
+    gate = layers.EfficientChannelAttention
+    gates = {"plain": nn.Identity, "one": lambda: gate(4, 1), "three": lambda: gate(4, 3)}
+    makers = {label: _shared.toy_network(gate, channels=4) for label, gate in gates.items()}
+    split, seeds = _shared.toy_split(120, channels=4), (3, 5, 8)
+    options = {"epochs": 3, "lr": 0.03, "batch_size": 20}
+    got = call(attempt, dict(makers), split, seeds, **options)
+    _shared.differences_by_name(got, makers, split, seeds, **options)
 
 
 BUDGET = 40
@@ -585,23 +521,13 @@ def far(attempt):
     Trained for three distances on images that the page does not show.
     """
     torch.manual_seed(0)
-    made = call(attempt, 16)
-    if not isinstance(made, nn.Module):
-        raise Failed(f"a module is wanted; got {type(made).__name__}")
-    size = sum(p.numel() for p in made.parameters())
-    if size > BUDGET:
-        raise Failed(f"it has {size} parameters; at most {BUDGET} are allowed")
-    x = torch.rand(4, 16, 4, 4) + 0.1
-    y = call(made, x)
-    if y.shape != x.shape:
-        raise Failed(f"the output has shape {tuple(y.shape)}; x has {tuple(x.shape)}")
+    made, x = call(attempt, 16), torch.rand(4, 16, 4, 4) + 0.1
+    size, y = _shared.within(BUDGET, made, x)
     if not size:
         raise Failed("it has no parameters, so it cannot learn a distance")
-    gate = (y / x).detach()
-    if not torch.allclose(gate, gate[:, :, :1, :1].expand_as(gate), atol=1e-4):
-        raise Failed("the gate differs between the pixels of a channel: one number a channel")
-    if not torch.allclose(made(x[:1]), y[:1], atol=1e-5):
-        raise Failed("an image's gate changes with the other images of its batch")
+    several = "the gate differs between the pixels of a channel: one number a channel"
+    _shared.one_number((y / x).detach(), (2, 3), several)
+    _shared.one_image_alone(made, x, y)
     shares = []
     for distance in _DISTANCES:
         torch.manual_seed(distance)

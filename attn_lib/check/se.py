@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from attn_lib import data, layers
+from attn_lib.check import _shared
 from attn_lib.check._core import Failed, _NotAttempted, call, exercise, expect
 from attn_lib.models.googlenet import Inception
 from attn_lib.reference import ops
 from attn_lib.reference import se as reference
-from attn_lib.train import evaluate, fit, over_seeds
 
 __all__ = [
     "alive",
@@ -197,9 +197,7 @@ def backward(attempt):
 def module(attempt):
     """``attempt``: an nn.Module class, ``attempt(channels, reduction)`` with layers fc1 and fc2."""
     torch.manual_seed(0)
-    made = call(attempt, 8, 4)
-    if not isinstance(made, nn.Module):
-        raise Failed(f"a module is wanted; got {type(made).__name__}")
+    made = _shared.is_module(call(attempt, 8, 4))
     wanted = {"fc1.weight": (2, 8), "fc1.bias": (2,), "fc2.weight": (8, 2), "fc2.bias": (8,)}
     shapes = {name: tuple(value.shape) for name, value in made.state_dict().items()}
     if not shapes:
@@ -235,9 +233,7 @@ def inception(attempt):
     torch.manual_seed(0)
     block = Inception(8, (4, 3, 6, 2, 3, 3), lambda c: layers.SqueezeExcitation(c, 4)).eval()
     branches = [block.branch1, block.branch2, block.branch3, block.branch4]
-    made = call(attempt, branches, block.attention)
-    if not isinstance(made, nn.Module):
-        raise Failed(f"a module is wanted; got {type(made).__name__}")
+    made = _shared.is_module(call(attempt, branches, block.attention))
     x = torch.randn(2, 8, 5, 5)
     calls = [_count_calls(part) for part in (*branches, block.attention)]
     with torch.no_grad():
@@ -353,16 +349,9 @@ def faults(attempt):
     if names != ["fc1.bias", "fc1.weight", "fc2.bias", "fc2.weight"]:
         raise Failed("keep the layers fc1 and fc2 with their biases: nothing is wrong with them")
     x = torch.randn(3, 8, 4, 4)
-    if call(made, x).shape != x.shape:
-        raise Failed(f"the output has shape {tuple(made(x).shape)}; x has {tuple(x.shape)}")
+    _shared.output(made, x)
     probe = _Probe(copy.deepcopy(made))
-    left = [fault for fault in _FAULTS if getattr(probe, fault)()]
-    if len(left) == len(_FAULTS):
-        raise _NotAttempted
-    if left:
-        repaired = ", ".join(_FAULTS[f][0] for f in _FAULTS if f not in left)
-        still = "; ".join(f"{_FAULTS[f][0]}: {_FAULTS[f][1]}" for f in left)
-        raise Failed(f"repaired: {repaired}. Still wrong: {still}")
+    _shared.report(_FAULTS, [fault for fault in _FAULTS if getattr(probe, fault)()])
     healthy = layers.SqueezeExcitation(8, 2)
     healthy.load_state_dict(made.state_dict())
     expect(
@@ -419,13 +408,7 @@ _READING = {
 @exercise
 def reading(attempt):
     """``attempt``: a dict, ``"a"`` to ``"e"`` -> True or False, on the paper's Table 14."""
-    if not isinstance(attempt, dict) or sorted(attempt) != sorted(_READING):
-        raise Failed(f"a dict with the keys {', '.join(_READING)} is wanted")
-    if any(value is None or value is ... for value in attempt.values()):
-        raise _NotAttempted
-    for key, (answer, reason) in _READING.items():
-        if bool(attempt[key]) is not answer:
-            raise Failed(f"look at {key} again: {reason}")
+    _shared.statements(attempt, _READING)
 
 
 def _cued_network(attention, channels=8, classes=2):
@@ -532,36 +515,12 @@ def fold(attempt):
 @exercise
 def paired(attempt):
     """``attempt(make_plain, make_gated, split, seeds, **fit_options)`` -> points, one a seed."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(120, 2, 4, 4, generator=generator, dtype=torch.float64)
-    y = (x.mean((2, 3)) > 0).long() @ torch.tensor([1, 2])
-    split = data.Split(x[:60], y[:60], x[60:], y[60:])
-
-    def make_plain():
-        return nn.Sequential(nn.Flatten(), nn.Linear(32, 4))
-
-    def make_gated():
-        return nn.Sequential(layers.SqueezeExcitation(2, 1), nn.Flatten(), nn.Linear(32, 4))
-
-    seeds, options = (3, 5, 8), {"epochs": 2, "lr": 0.03, "batch_size": 20}
+    split, seeds = _shared.toy_split(), (3, 5, 8)
+    options = {"epochs": 2, "lr": 0.03, "batch_size": 20}
+    make_plain = _shared.toy_network(nn.Identity)
+    make_gated = _shared.toy_network(lambda: layers.SqueezeExcitation(2, 1))
     got = call(attempt, make_plain, make_gated, split, seeds, **options)
-    plain, gated = (over_seeds(make, split, seeds, **options) for make in (make_plain, make_gated))
-    usual = {**options, "seeds": range(3)}
-    others = over_seeds(make_gated, split, **usual) - over_seeds(make_plain, split, **usual)
-    expect(
-        got,
-        100 * (gated - plain),
-        "the differences",
-        {
-            "this is without minus with: the difference is gated - plain": 100 * (plain - gated),
-            "these are shares: times 100 makes them points": gated - plain,
-            "this is their mean: return one difference a seed": 100 * (gated - plain).mean(),
-            "these are the accuracies with the gate: subtract those without": 100 * gated,
-            "the two are not paired: both need the same seeds in the same order": 100
-            * (gated - plain[::-1]),
-            "these are the seeds 0, 1, 2: use the seeds that are given": 100 * others,
-        },
-    )
+    _shared.differences(got, make_plain, make_gated, split, seeds, **options)
 
 
 BUDGET = 40
@@ -575,40 +534,22 @@ def budget(attempt):
     It is trained on digits paired anew and from seeds that the page does not use.
     """
     torch.manual_seed(0)
-    made = call(attempt, 8)
-    if not isinstance(made, nn.Module):
-        raise Failed(f"a module is wanted; got {type(made).__name__}")
-    size = sum(p.numel() for p in made.parameters())
-    if size > BUDGET:
-        raise Failed(f"it has {size} parameters; at most {BUDGET} are allowed")
-    x = torch.rand(4, 8, 5, 7) + 0.1
-    made.eval()
-    try:
-        y = made(x)
-    except NotImplementedError:
-        raise _NotAttempted from None
-    if y is None or y is ...:
-        raise _NotAttempted
-    if y.shape != x.shape:
-        raise Failed(f"the output has shape {tuple(y.shape)}; x has {tuple(x.shape)}")
-    gate = (y / x).detach()
-    if not torch.allclose(gate, gate[:, :, :1, :1].expand_as(gate), atol=1e-4):
-        raise Failed("the gate differs between the pixels of a channel: one number a channel")
-    if not torch.allclose(made(x[:1]), y[:1], atol=1e-5):
-        raise Failed("an image's gate changes with the other images of its batch")
-    accuracies = []
-    for seed in (101, 102, 103, 104):
-        split = data.cued_digits(dtype=torch.float64, seed=seed)
-        torch.manual_seed(seed)
-        network = _cued_network(call(attempt, 8)).double()
-        fit(network, split, seed=seed, epochs=20, lr=0.03, batch_size=50)
-        accuracies.append(evaluate(network, split.x_test, split.y_test))
-    shown = ", ".join(f"{a:.2f}" for a in accuracies)
-    print(f"{size} parameters; unseen pairs and seeds: {shown}")
-    solved = sum(a >= _ENOUGH for a in accuracies)
-    if solved < 3:
-        raise Failed(
-            f"{solved} of 4 trainings reach {_ENOUGH}, three are wanted; they got {shown}. A gate "
-            "that ends at 0.75 did not learn to use the cue: does it depend on x, and does every "
-            "unit get a gradient?"
-        )
+    made, x = call(attempt, 8), torch.rand(4, 8, 5, 7) + 0.1
+    size, y = _shared.within(BUDGET, made, x)
+    several = "the gate differs between the pixels of a channel: one number a channel"
+    _shared.one_number((y / x).detach(), (2, 3), several)
+    _shared.one_image_alone(made, x, y)
+    _shared.three_of_four(
+        lambda: _cued_network(call(attempt, 8)),
+        lambda seed: data.cued_digits(dtype=torch.float64, seed=seed),
+        (101, 102, 103, 104),
+        _ENOUGH,
+        size,
+        lambda _: (
+            "A gate that ends at 0.75 did not learn to use the cue: does it depend on x, and "
+            "does every unit get a gradient?"
+        ),
+        epochs=20,
+        lr=0.03,
+        batch_size=50,
+    )

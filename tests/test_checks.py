@@ -1,0 +1,52 @@
+"""What holds for the checks of every chapter.
+
+``test_check_NAME.py`` has the SOLUTIONS of the chapter's exercises and the MISTAKES that its
+checks know, (exercise, attempt, what the message says), and tests what is that chapter's alone.
+"""
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from attn_lib import check
+from attn_lib.check import Failed
+
+CHAPTERS = {
+    name: import_module(f"test_check_{name}")
+    for name in check.__all__
+    if getattr(getattr(check, name), "__file__", None)
+}
+NOT_CALLED = {"reading", "two_processes"}  # their attempt is a dict, or a text
+SOLUTIONS = [(chapter, name) for chapter in CHAPTERS for name in CHAPTERS[chapter].SOLUTIONS]
+MISTAKES = [(chapter, *mistake) for chapter in CHAPTERS for mistake in CHAPTERS[chapter].MISTAKES]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_check_is_tested_with_five_mistakes(chapter):
+    solutions = CHAPTERS[chapter].SOLUTIONS
+    more = getattr(CHAPTERS[chapter], "NO_EXERCISES", ())
+    assert sorted([*solutions, *more]) == sorted(getattr(check, chapter).__all__)
+    made = [name for name, *_ in CHAPTERS[chapter].MISTAKES]
+    assert [name for name in solutions if made.count(name) < 5] == []
+
+
+@pytest.mark.parametrize(("chapter", "name"), SOLUTIONS)
+def test_a_solution_passes(chapter, name, capsys):
+    getattr(getattr(check, chapter), name)(CHAPTERS[chapter].SOLUTIONS[name])
+    assert capsys.readouterr().out.endswith(f"{chapter}.{name}: passed\n")
+
+
+@pytest.mark.parametrize(("chapter", "name", "attempt", "message"), MISTAKES)
+def test_a_mistake_is_named(chapter, name, attempt, message):
+    with pytest.raises(Failed, match=message), np.errstate(all="ignore"):
+        getattr(getattr(check, chapter), name)(attempt)
+
+
+@pytest.mark.parametrize(("chapter", "name"), SOLUTIONS)
+@pytest.mark.parametrize("stub", [None, ..., lambda *args, **kw: None, lambda *args, **kw: ...])
+def test_a_stub_is_quiet(chapter, name, stub, capsys):
+    if name in NOT_CALLED and callable(stub):
+        pytest.skip("the attempt is not a function")
+    getattr(getattr(check, chapter), name)(stub)
+    assert capsys.readouterr().out == f"{chapter}.{name}: not attempted yet\n"
