@@ -1,7 +1,6 @@
 """The checks of the CBAM exercises: solutions pass, mistakes get their message, stubs are quiet."""
 
 import numpy as np
-import pytest
 import torch
 from torch import nn
 
@@ -516,24 +515,18 @@ def raises(*args, **options):
     raise NotImplementedError
 
 
-@pytest.mark.parametrize(
-    "name, stub",
-    [
-        ("module", Empty),
-        ("first_block", NoForward),
-        ("faults", Faulty),
-        ("reading", dict.fromkeys("abcde", ...)),
-        ("reading", {**RIGHT, "d": ...}),
-        ("mlp_backward", lambda *args: (None,) * 5),
-        ("pool", lambda x: (None, None)),
-        ("budget", Untouched),
-        ("arrived", raises),
-        ("pool", raises),
-    ],
-)
-def test_what_is_not_an_attempt(name, stub, capsys):
-    getattr(check.cbam, name)(stub)
-    assert capsys.readouterr().out == f"cbam.{name}: not attempted yet\n"
+STUBS = [
+    ("module", Empty),
+    ("first_block", NoForward),
+    ("faults", Faulty),
+    ("reading", dict.fromkeys("abcde", ...)),
+    ("reading", {**RIGHT, "d": ...}),
+    ("mlp_backward", lambda *args: (None,) * 5),
+    ("pool", lambda x: (None, None)),
+    ("budget", Untouched),
+    ("arrived", raises),
+    ("pool", raises),
+]  # that are not attempts, besides the usual
 
 
 def test_the_repaired_block_may_list_its_layers_in_another_order():
@@ -543,8 +536,3 @@ def test_the_repaired_block_may_list_its_layers_in_another_order():
             self.fc1 = self._modules.pop("fc1")  # to the end
 
     check.cbam.faults(Other)
-
-
-def test_an_error_of_the_attempt_is_shown_as_it_is():
-    with pytest.raises(ZeroDivisionError):
-        check.cbam.pool(lambda x: 1 / 0)

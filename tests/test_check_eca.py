@@ -4,7 +4,6 @@ import copy
 import math
 
 import numpy as np
-import pytest
 import torch
 from torch import nn
 
@@ -424,20 +423,14 @@ MISTAKES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name, stub",
-    [
-        ("reading", dict.fromkeys("abcde", ...)),
-        ("module", Empty),
-        ("inverted", Untouched),
-        ("faults", Faulty),
-        ("far", Untouched),
-        ("gate_backward", lambda *args: (..., ...)),
-    ],
-)
-def test_untouched_class_is_quiet(name, stub, capsys):
-    getattr(check.eca, name)(stub)
-    assert capsys.readouterr().out == f"eca.{name}: not attempted yet\n"
+STUBS = [
+    ("reading", dict.fromkeys("abcde", ...)),
+    ("module", Empty),
+    ("inverted", Untouched),
+    ("faults", Faulty),
+    ("far", Untouched),
+    ("gate_backward", lambda *args: (..., ...)),
+]  # that are not attempts, besides the usual
 
 
 def test_a_wide_kernel_with_zeros_sees_every_distance(capsys):

@@ -1,7 +1,8 @@
 """What holds for the checks of every chapter.
 
-``test_check_NAME.py`` has the SOLUTIONS of the chapter's exercises and the MISTAKES that its
-checks know, (exercise, attempt, what the message says), and tests what is that chapter's alone.
+``test_check_NAME.py`` has the SOLUTIONS of the chapter's exercises, the MISTAKES that its checks
+know, (exercise, attempt, what the message says), and further STUBS, (exercise, stub); it tests
+what is that chapter's alone.
 """
 
 from importlib import import_module
@@ -19,6 +20,7 @@ CHAPTERS = {
 }
 NOT_CALLED = {"reading", "two_processes"}  # their attempt is a dict, or a text
 SOLUTIONS = [(chapter, name) for chapter in CHAPTERS for name in CHAPTERS[chapter].SOLUTIONS]
+STUBS = [(c, *stub) for c in CHAPTERS for stub in getattr(CHAPTERS[c], "STUBS", ())]
 MISTAKES = [(chapter, *mistake) for chapter in CHAPTERS for mistake in CHAPTERS[chapter].MISTAKES]
 
 
@@ -50,3 +52,14 @@ def test_a_stub_is_quiet(chapter, name, stub, capsys):
         pytest.skip("the attempt is not a function")
     getattr(getattr(check, chapter), name)(stub)
     assert capsys.readouterr().out == f"{chapter}.{name}: not attempted yet\n"
+
+
+@pytest.mark.parametrize(("chapter", "name", "stub"), STUBS)
+def test_what_is_not_an_attempt_is_quiet(chapter, name, stub, capsys):
+    getattr(getattr(check, chapter), name)(stub)
+    assert capsys.readouterr().out == f"{chapter}.{name}: not attempted yet\n"
+
+
+def test_an_error_of_the_attempt_is_shown_as_it_is():
+    with pytest.raises(ZeroDivisionError):
+        check.se.squeeze(lambda x: 1 / 0)
