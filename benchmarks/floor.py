@@ -106,11 +106,11 @@ def networks(name, layer, x):
     return step
 
 
-def _se(layer, x):
+def _se_networks(layer, x):
     return lambda z: (torch.sigmoid(layer.fc2(torch.relu(layer.fc1(z)))),), [x.mean((2, 3))]
 
 
-def _eca(layer, x):
+def _eca_networks(layer, x):
     return lambda z: (torch.sigmoid(layer.conv(z)),), [x.mean((2, 3))[:, None]]
 
 
@@ -138,8 +138,8 @@ def _bam_networks(layer, x):
 
 
 _NETWORKS = {
-    "se": _se,
-    "eca": _eca,
+    "se": _se_networks,
+    "eca": _eca_networks,
     "cbam": _cbam_networks,
     "coordinate": _coordinate_networks,
     "bam": _bam_networks,
