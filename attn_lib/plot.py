@@ -10,6 +10,7 @@ function returns the :class:`Box` that it filled, whose sides are where arrows b
 import base64
 import html
 import io
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ __all__ = [
     "operation",
     "padding",
     "product",
+    "roofline",
     "row_strip",
     "seeds",
     "shared_weights",
@@ -154,6 +156,46 @@ def seeds(ax, results, *, unit="test accuracy", chance=None):
     ax.grid(axis="x", alpha=0.25)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
+
+
+def roofline(ax, roof, points, *, precision="float32"):
+    """Measured layers under the roof of a device, both axes logarithmic.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes.
+    roof : attn_lib.profiling.Roofline
+    points : dict
+        Label -> (operations, bytes, time): a count, a count, and a ``Time`` or seconds.
+    precision : str
+        Which peak of ``roof`` is the flat part.
+    """
+    corner, peak = roof.corner(precision), roof.peak[precision]
+    marks = [
+        (label, operations / moved, operations, np.array(time if np.ndim(time) else [time] * 3))
+        for label, (operations, moved, time) in points.items()
+    ]
+    ends = [m[1] for m in marks] + [corner]
+    x = np.geomspace(min(ends) / 3, max(ends) * 3, 200)
+    ax.loglog(x, np.minimum(peak, x * roof.bandwidth) / 1e9, color=COLOURS["black"])
+    ax.axvline(corner, ls="--", lw=1, color=COLOURS["grey"], zorder=0)
+    looks = zip(itertools.cycle("sDo^vPX"), itertools.cycle(COLOURS.values()))
+    for (label, at, operations, time), (mark, colour) in zip(marks, looks, strict=False):
+        ax.vlines(at, *(operations / time[[2, 1]] / 1e9), color=colour, lw=2)
+        ax.plot(at, operations / time[0] / 1e9, mark, ms=8, color=colour, ls="none", label=label)
+    for side, offset, align in (("memory", -6, "right"), ("arithmetic", 6, "left")):
+        ax.annotate(
+            f"{side} is the limit",
+            (corner, peak / 1e9),
+            xytext=(offset, 7),
+            ha=align,
+            textcoords="offset points",
+            color=COLOURS["grey"],
+        )
+    ax.set(xlabel="arithmetic intensity, operations a byte", ylabel="G operations a second")
+    ax.grid(alpha=0.2)
+    if marks:
+        ax.legend(loc="lower right", fontsize=9)
 
 
 def diagram(nodes, arrows, *, size=(9, 2.6)):

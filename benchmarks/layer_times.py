@@ -5,10 +5,9 @@ import math
 import torch
 
 from attn_lib import layers
-from attn_lib.cost import saved_bytes
+from attn_lib.profiling import in_turns, saved_bytes
 from benchmarks import official
 from benchmarks.floor import floor, networks
-from benchmarks.measure import in_turns
 
 NAMES = ("se", "eca", "cbam", "coordinate", "bam")
 SHAPES = [(8, 64, 56, 56), (8, 256, 28, 28), (8, 512, 14, 14)]
@@ -55,8 +54,9 @@ def measure(names, shapes, rounds, device, compiled=False):
                 training = {who: training_step(layer, x, dy) for who, layer in made.items()}
                 training["floor"] = floor(name, x, dy)
                 training["networks"] = networks(name, made["attn_lib"], x)
-                times = in_turns(training, rounds, device)
-                infer = in_turns({w: inference(m, x) for w, m in made.items()}, rounds, device)
+                times = in_turns(training, device, rounds=rounds)
+                infer = {who: inference(layer, x) for who, layer in made.items()}
+                infer = in_turns(infer, device, rounds=rounds)
                 for kind, found in (("training", times), ("inference", infer)):
                     for who, time in found.items():
                         kept = None
@@ -65,8 +65,8 @@ def measure(names, shapes, rounds, device, compiled=False):
                         where = {"layer": name, "shape": "x".join(map(str, shape)), "format": label}
                         rows.append(
                             where
-                            | {"kind": kind, "who": who, "ms": time.median, "low": time.low}
-                            | {"high": time.high, "maps kept": kept}
+                            | {"kind": kind, "who": who, "ms": 1e3 * time.median}
+                            | {"low": 1e3 * time.low, "high": 1e3 * time.high, "maps kept": kept}
                         )
                 print(f"{name:11}{where['shape']:14}{label}", flush=True)
     return rows

@@ -3,9 +3,8 @@
 import torch
 
 from attn_lib import models
-from attn_lib.cost import saved_bytes
+from attn_lib.profiling import in_turns, saved_bytes
 from benchmarks.layer_times import NAMES
-from benchmarks.measure import in_turns
 
 NETWORKS = {
     "ResNet-50": lambda attention: models.resnet(50, attention),
@@ -19,17 +18,19 @@ def measure(rounds, device, batch, side, networks=tuple(NETWORKS), names=NAMES):
     for network in networks:
         x = torch.randn(batch, 3, side, side, device=device)
         made = {name: NETWORKS[network](name).to(device) for name in (None, *names)}
-        training = in_turns({n: training_step(m, x) for n, m in made.items()}, rounds, device, 1)
+        steps = {name: training_step(model, x) for name, model in made.items()}
+        training = in_turns(steps, device, rounds=rounds)
         kept = {name: saved_bytes(model, x) for name, model in made.items()}
-        peak = {name: peak_memory(training_step(m, x), device) for name, m in made.items()}
+        peak = {name: peak_memory(step, device) for name, step in steps.items()}
         for model in made.values():
             model.eval()
-        infer = in_turns({n: inference(m, x) for n, m in made.items()}, rounds, device, 1)
+        passes = {name: inference(model, x) for name, model in made.items()}
+        infer = in_turns(passes, device, rounds=rounds)
         for kind, times in (("training", training), ("inference", infer)):
             for name, time in times.items():
                 row = {"network": network, "attention": name or "none", "kind": kind}
-                row |= {"images/s": 1e3 * batch / time.median}
-                row |= {"low": 1e3 * batch / time.high, "high": 1e3 * batch / time.low}
+                row |= {"images/s": batch / time.median}
+                row |= {"low": batch / time.high, "high": batch / time.low}
                 row |= {"relative time": time.median / times[None].median}
                 if kind == "training":
                     row |= {"MB kept": kept[name] / 1e6, "relative memory": kept[name] / kept[None]}

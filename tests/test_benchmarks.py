@@ -10,7 +10,7 @@ from attn_lib import layers
 from benchmarks import __main__ as command
 from benchmarks import layer_times, network_times, official
 from benchmarks.floor import floor, networks
-from benchmarks.measure import in_turns, machine, summary
+from benchmarks.measure import machine
 
 NAMES = layer_times.NAMES
 
@@ -53,15 +53,6 @@ def test_the_networks_of_the_floor_reach_every_parameter(name):
     layer = layers.build(name, 32)
     networks(name, layer, torch.randn(2, 32, 6, 5))()
     assert all(p.grad is not None for p in layer.parameters())
-
-
-def test_turns_and_quartiles():
-    calls = []
-    times = in_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3, warm_up=1)
-    assert calls == ["b", "a", "a", "b", "b", "a", "a", "b"]
-    assert times["a"].low <= times["a"].median <= times["a"].high
-    assert summary([4.0, 1.0, 2.0, 3.0, 5.0]) == (3, 2, 4)
-    assert summary([2.0]) == (2, 2, 2)
 
 
 def test_ratios_say_who_is_faster():
