@@ -61,8 +61,9 @@ def test_the_replication_runs_once(small, monkeypatch):
 
 
 def test_the_longer_grid_runs_once(small, monkeypatch):
-    (small / "speed.json").write_text(json.dumps({"relative": {"none": 1, "se": 1.9, "eca": 2.2}}))
     monkeypatch.setattr(longer, "RUNS", small / "longer.jsonl")
+    monkeypatch.setattr(longer, "MODEL", grid.MODEL)
+    monkeypatch.setattr(longer, "RIVALS", (2,))
     monkeypatch.setattr(longer, "CHECKPOINTS", small / "checkpoints" / "longer")
     monkeypatch.setattr(longer, "SEEDS", [10])
     monkeypatch.setattr(longer, "EPOCHS", 1)
@@ -73,8 +74,16 @@ def test_the_longer_grid_runs_once(small, monkeypatch):
     assert [line["epochs"] for line in done] == [1] * len(grid.VARIANTS) + [2]
     longer.work(None)
     assert longer.RUNS.read_text() == content and not grid.RUNS.exists()
+    assert done[0]["recipe"]["precision"] == "full" != grid.RECIPE["precision"]
     kept = {path.stem for path in (small / "checkpoints" / "longer").glob("*.pt")}
     assert kept == set(grid.VARIANTS)
+
+
+def test_the_rival_of_equal_time_is_the_nearest():
+    epochs = {name: longer.rival_epochs(name) for name in grid.VARIANTS if name != "none"}
+    relative = json.loads(longer.SPEED.read_text())["relative"]
+    assert all(abs(n / (longer.EPOCHS * relative[name]) - 1) < 0.12 for name, n in epochs.items())
+    assert set(epochs.values()) == set(longer.RIVALS)
 
 
 def test_resnet20(small, monkeypatch):

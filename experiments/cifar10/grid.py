@@ -80,9 +80,9 @@ def run_name(run):
     return f"{run['variant']}-{run['epochs']}-{run['seed']}"
 
 
-def build(variant):
+def build(variant, model=MODEL):
     """Network of a variant."""
-    return models.resnet_cifar(**MODEL, **VARIANTS[variant])
+    return models.resnet_cifar(**model, **VARIANTS[variant])
 
 
 def load(root):
@@ -114,10 +114,10 @@ def machine():
     return {"processor": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
 
 
-def measure(run, split, provenance, after_epoch=None):
+def measure(run, split, provenance, after_epoch=None, size=MODEL, recipe=RECIPE):
     """Train one run; the model, and the line that is kept of the run."""
     train.seed_everything(run["seed"])
-    model = build(run["variant"])
+    model = build(run["variant"], size)
 
     history = train.fit(
         model,
@@ -127,12 +127,12 @@ def measure(run, split, provenance, after_epoch=None):
         augment=partial(data.augment, **AUGMENT),
         after_epoch=after_epoch,
         out=WORK / run_name(run),
-        **RECIPE,
+        **recipe,
     )
     return model, {
         **run,
-        "model": {"name": "resnet_cifar", **MODEL, **VARIANTS[run["variant"]]},
-        "recipe": {**RECIPE, "augment": AUGMENT},
+        "model": {"name": "resnet_cifar", **size, **VARIANTS[run["variant"]]},
+        "recipe": {**recipe, "augment": AUGMENT},
         "parameters": sum(p.numel() for p in model.parameters()),
         "multiply_adds": model_cost(model, (1, 3, 32, 32)).total.multiply_adds,
         "test_accuracy": history[-1]["test_accuracy"],
@@ -145,14 +145,14 @@ def measure(run, split, provenance, after_epoch=None):
     }
 
 
-def measure_with_gates(run, split, provenance):
+def measure_with_gates(run, split, provenance, **options):
     """As ``measure``, with what the gates do during the training and after it."""
     few = split.x_test[:GATE_IMAGES]
 
     def look(model, row):
         row["gates"] = gates.spread(model, few)
 
-    model, line = measure(run, split, provenance, after_epoch=look)
+    model, line = measure(run, split, provenance, after_epoch=look, **options)
     line["clamped"] = gates.clamped_accuracy(
         model, split.x_train[:CLAMP_IMAGES], split.x_test, split.y_test
     )
@@ -214,10 +214,11 @@ def work(root):
     train_all(grid(), RUNS, root, RESULTS / "checkpoints", EPOCHS)
 
 
-def train_all(runs, path, root, checkpoints, epochs):
+def train_all(runs, path, root, checkpoints, epochs, **options):
     """Train those of the runs that ``path`` lacks, one after the other.
 
     The best weights of each variant that was trained for ``epochs`` are kept in ``checkpoints``.
+    ``options`` are those of :func:`measure`.
     """
     torch.set_num_threads(1)
     split, provenance = load(root)
@@ -227,7 +228,7 @@ def train_all(runs, path, root, checkpoints, epochs):
     split = ready(split)
     for run in unfinished(runs, path):
         gated = run["variant"] != "none"
-        model, line = (measure_with_gates if gated else measure)(run, split, provenance)
+        model, line = (measure_with_gates if gated else measure)(run, split, provenance, **options)
         keep(line, path, model, checkpoints if run["epochs"] == epochs else None)
 
 
