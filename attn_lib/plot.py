@@ -32,6 +32,7 @@ __all__ = [
     "seeds",
     "shared_weights",
     "show",
+    "table",
     "use_style",
 ]
 
@@ -118,6 +119,59 @@ def show(fig, alt, *, dpi=150):
         raw=True,
     )
     plt.close(fig)
+
+
+def table(rows, columns, *, corner=""):
+    """Display a table: in a notebook and in the book as a table, elsewhere as aligned text.
+
+    Parameters
+    ----------
+    rows : dict
+        Heading of a row -> its cells, one for each column. A cell is written as ``str`` writes it.
+    columns : sequence
+        Headings of the columns.
+    corner : str
+        Heading above the rows' headings: what they are.
+
+    Raises
+    ------
+    ValueError
+        A row has another number of cells than there are columns.
+
+    Examples
+    --------
+    >>> plot.table({"SE": [0.83, 0.67], "ECA": [0.45, 0.30]}, ["1.0", "2.0"], corner="gate")
+    """
+    from IPython.display import display
+
+    head = [str(corner), *map(str, columns)]
+    body = [[str(label), *map(str, cells)] for label, cells in rows.items()]
+    for row in body:
+        if len(row) != len(head):
+            raise ValueError(
+                f"the row {row[0]!r} has {len(row) - 1} cells; there are {len(head) - 1} columns"
+            )
+    widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
+    plain = "\n".join(
+        "  ".join(cell.rjust(w) if k else cell.ljust(w) for k, (cell, w) in enumerate(pairs))
+        for pairs in (list(zip(row, widths, strict=True)) for row in [head, *body])
+    )
+
+    def cells(row, first, others):
+        tags = [first, *[others] * (len(row) - 1)]
+        right = ' class="text-right"'
+        return "".join(
+            f"<{tag}{right if k else ''}>{html.escape(cell)}</{tag.split()[0]}>"
+            for k, (tag, cell) in enumerate(zip(tags, row, strict=True))
+        )
+
+    of_row = 'th scope="row"'
+    lines = [f"<tr>{cells(row, of_row, 'td')}</tr>" for row in body]
+    markup = (
+        f'<table class="table"><thead><tr>{cells(head, "th", "th")}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table>"
+    )
+    display({"text/html": markup, "text/plain": plain}, raw=True)
 
 
 def seeds(ax, results, *, unit="test accuracy", chance=None):

@@ -95,6 +95,155 @@ def two_groups(accuracy, a, b, seeds):
     return mean, mean - half, mean + half
 
 
+def step(model, optimizer, x, y):
+    loss = F.cross_entropy(model(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def changed_step(clear=True, move=True, order=False, soft=False, reduction="mean", after=False):
+    def attempt(model, optimizer, x, y):
+        def loss_of():
+            logits = model(x)
+            return F.cross_entropy(logits.softmax(1) if soft else logits, y, reduction=reduction)
+
+        loss = loss_of()
+        if clear:
+            optimizer.zero_grad()
+        loss.backward()
+        if order:
+            optimizer.zero_grad()
+        if move:
+            optimizer.step()
+        return (loss_of() if after else loss).item()
+
+    return attempt
+
+
+def epoch(model, optimizer, schedule, x, y, batch_size, generator, change=None):
+    if change != "eval":
+        model.train()
+    loss_sum, hits = 0.0, 0
+    order = torch.randperm(len(x), generator=generator)
+    order = torch.arange(len(x)) if change == "in turn" else order
+    batches = order.split(batch_size)
+    for batch in batches[:-1] if change == "cut" else batches:
+        logits = model(x[batch])
+        loss = F.cross_entropy(logits, y[batch])
+        if change != "keep":
+            optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if change not in ("no schedule", "slow"):
+            schedule.step()
+        loss_sum += loss.item() * (1 if change == "batches" else len(batch))
+        right = (logits.argmax(1) == y[batch]).double()
+        hits += (right.mean() if change == "batches" else right.sum()).item()
+    if change == "slow":
+        schedule.step()
+    n = len(batches) if change == "batches" else len(x)
+    return loss_sum / n, hits / n
+
+
+def test_images(model, x, y, batch_size, mode=False, grad=False, cut=False):
+    model.train(mode)
+    hits = []
+    with torch.set_grad_enabled(grad):
+        for xs, ys in zip(x.split(batch_size), y.split(batch_size), strict=True):
+            if len(xs) == batch_size or not cut:
+                hits.append((model(xs).argmax(1) == ys).double())
+    return hits
+
+
+def accuracy_of(model, x, y, batch_size, **options):
+    return torch.cat(test_images(model, x, y, batch_size, **options)).mean().item()
+
+
+def one_cycle(n, steps, lr, share=0.3, low=1 / 25, last=1 / 25 / 1e4, top=-1, line=False):
+    top += share * steps
+    rising = n <= top
+    part = n / top if rising else (n - top) / (steps - 1 - top)
+    rise = part if line else (1 - np.cos(np.pi * part)) / 2
+    return lr * (low + (1 - low) * rise) if rising else lr * (1 + (last - 1) * rise)
+
+
+def loop(model, split, epochs, lr, batch_size, seed, change=None):
+    steps = epochs * -(-len(split.x_train) // batch_size)
+    momentum = {"momentum": 0.9, "nesterov": change != "heavy ball"}
+    sgd = torch.optim.SGD(model.parameters(), lr=lr, **({} if change == "plain" else momentum))
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        sgd, lr, total_steps=steps, cycle_momentum=change != "still"
+    )
+    generator, accuracies = torch.Generator().manual_seed(seed), []
+    how = change if change in ("no schedule", "slow") else None
+    for _ in range(epochs):
+        if change == "same order":
+            generator.manual_seed(seed)
+        x, y = split.x_train, split.y_train
+        went = epoch(model, sgd, cycle, x, y, batch_size, generator, how)
+        tested = accuracy_of(model, split.x_test, split.y_test, batch_size, mode=change == "mode")
+        accuracies.append(went[1] if change == "as they went" else tested)
+    return accuracies
+
+
+def repaired(*left):
+    """The loop with four planted faults, of which those in ``left`` are still there."""
+
+    def attempt(model, split, epochs, lr, batch_size, seed):
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(split.x_train), generator=generator)
+        accuracies = []
+        for number in range(epochs):
+            model.train()
+            if number and "order" not in left:
+                order = torch.randperm(len(split.x_train), generator=generator)
+            for batch in order.split(batch_size):
+                if "clear" not in left:
+                    optimizer.zero_grad()
+                F.cross_entropy(model(split.x_train[batch]), split.y_train[batch]).backward()
+                optimizer.step()
+            accuracies.append(
+                accuracy_of(model, split.x_test, split.y_test, 1000, mode="eval" in left)
+            )
+        return max(accuracies) if "best" in left else accuracies[-1]
+
+    return attempt
+
+
+def single_run(single, mean, deviation, runs, spread=None, freedom=-1, sides=2):
+    t = abs(single - mean) / (deviation * (spread or (1 + 1 / runs) ** 0.5))
+    return sides * stats.t.sf(t, runs + freedom)
+
+
+READING = {"a": False, "b": True, "c": False, "d": True, "e": True}
+
+
+def procedure(accuracy, names, trainings, fresh=True):
+    """Look at all with few seeds, then test the best with new ones."""
+    first = range(4)
+    plain = np.array([accuracy("none", s) for s in first])
+    gains = {n: np.mean([accuracy(n, s) for s in first] - plain) for n in names}
+    best = max(gains, key=gains.get)
+    left = (trainings - 6 * len(first)) // 2
+    new = range(100, 100 + left) if fresh else [*first, *range(100, 100 + left)]
+    d = [accuracy(best, s) - accuracy("none", s) for s in new]
+    return best if np.mean(d) > 0 and stats.ttest_1samp(d, 0).pvalue < 0.05 else None
+
+
+def all_at_once(accuracy, names, trainings, level=0.05, seeds=10, paired=True):
+    test = stats.ttest_rel if paired else stats.ttest_ind
+    plain = [accuracy("none", s) for s in range(seeds)]
+    p = {}
+    for name in names:
+        a = [accuracy(name, s) for s in range(seeds)]
+        p[name] = test(a, plain).pvalue if np.mean(a) > np.mean(plain) else 1
+    best = min(p, key=p.get)
+    return best if p[best] < level else None
+
+
 SCRIPT = """
 import sys
 import torch
@@ -132,6 +281,15 @@ def changed(old, new):
 
 
 SOLUTIONS = {
+    "step": step,
+    "epoch": epoch,
+    "test": accuracy_of,
+    "one_cycle": one_cycle,
+    "loop": loop,
+    "faults": repaired(),
+    "single_run": single_run,
+    "reading": READING,
+    "procedure": procedure,
     "gradient": gradient,
     "range_test": range_test,
     "contrast": contrast,
@@ -168,6 +326,72 @@ def swapped(x, y, classes, generator):
 
 
 MISTAKES = [
+    ("step", changed_step(clear=False), "add up from step to step"),
+    ("step", changed_step(move=False), "did not move"),
+    ("step", changed_step(order=True), "in this order"),
+    ("step", changed_step(soft=True), "wants logits"),
+    ("step", changed_step(reduction="sum"), "not the sum"),
+    ("step", changed_step(after=True), "loss after the step"),
+    ("epoch", partial(epoch, change="eval"), "evaluation mode"),
+    ("epoch", partial(epoch, change="in turn"), "in which they are stored"),
+    ("epoch", partial(epoch, change="cut"), "last, smaller batch"),
+    ("epoch", partial(epoch, change="no schedule"), "not stepped"),
+    ("epoch", partial(epoch, change="slow"), "once an epoch"),
+    ("epoch", partial(epoch, change="keep"), "zero_grad"),
+    ("epoch", partial(epoch, change="batches"), "means of the batches"),
+    ("epoch", lambda *a: epoch(*a)[0], "a pair is wanted"),
+    ("epoch", lambda *a: epoch(*a)[::-1], "loss first"),
+    ("epoch", lambda *a: (epoch(*a)[0], 100 * epoch(*a)[1]), "off by|what an epoch makes"),
+    ("epoch", lambda *a: tuple(21 * v for v in epoch(*a)), "divide by the number"),
+    ("epoch", lambda *a: epoch(*a[:-1], torch.Generator().manual_seed(0)), "and nothing else"),
+    ("test", partial(accuracy_of, mode=True), "running averages"),
+    ("test", partial(accuracy_of, grad=True), "no_grad"),
+    ("test", partial(accuracy_of, cut=True), "left out"),
+    ("test", lambda *a: 100 * accuracy_of(*a), "per cent"),
+    ("test", lambda *a: 1 - accuracy_of(*a), "error"),
+    ("test", lambda *a: torch.cat(test_images(*a)).sum(), "number of hits"),
+    ("test", lambda *a: np.mean([h.mean() for h in test_images(*a)]), "mean of the batches"),
+    ("one_cycle", partial(one_cycle, line=True), "straight lines"),
+    ("one_cycle", partial(one_cycle, low=0), "starts at 0"),
+    ("one_cycle", partial(one_cycle, last=1 / 25), "ends where it began"),
+    ("one_cycle", partial(one_cycle, last=0), "ends at 0"),
+    ("one_cycle", partial(one_cycle, top=0), "a step late"),
+    ("one_cycle", partial(one_cycle, share=0.5), "in the middle"),
+    ("loop", partial(loop, change="same order"), "same order"),
+    ("loop", partial(loop, change="no schedule"), "does not follow"),
+    ("loop", partial(loop, change="slow"), "counts batches"),
+    ("loop", partial(loop, change="plain"), "without Nesterov"),
+    ("loop", partial(loop, change="still"), "stands still"),
+    ("loop", partial(loop, change="heavy ball"), "Nesterov"),
+    ("loop", partial(loop, change="mode"), "training mode"),
+    ("loop", partial(loop, change="as they went"), "training images"),
+    ("loop", lambda *a: loop(*a)[-1], "last one alone"),
+    ("loop", lambda *a: max(loop(*a)), "best one|last one"),
+    ("loop", lambda *a: [100 * v for v in loop(*a)], "per cent"),
+    ("faults", repaired("clear"), "Still wrong: gradients set to zero: the steps grow"),
+    ("faults", repaired("order"), "Still wrong: a new order"),
+    ("faults", repaired("eval"), "Still wrong: a test in evaluation mode"),
+    ("faults", repaired("best"), "Still wrong: the last epoch"),
+    ("faults", repaired("best", "eval", "order"), "repaired: gradients set to zero. Still"),
+    ("faults", lambda model, *a: repaired()(model, *a) + 1, "computes something else"),
+    ("single_run", partial(single_run, spread=1), "mean scatters as well"),
+    ("single_run", lambda *a: single_run(*a, spread=1 / a[3] ** 0.5), "whole deviation"),
+    ("single_run", lambda x, m, s, n: 2 * stats.norm.sf(
+        abs(x - m) / s / (1 + 1 / n) ** 0.5), "not the normal"),
+    ("single_run", partial(single_run, sides=1), "one-sided"),
+    ("single_run", partial(single_run, freedom=0), "runs - 1"),
+    ("single_run", lambda *a: 1 - single_run(*a), "1 - p"),
+    *(("reading", READING | {key: not READING[key]}, f"look at {key} again") for key in READING),
+    ("reading", {"a": True}, "keys a, b, c, d, e"),
+    ("procedure", all_at_once, "4 % are allowed. Five comparisons"),
+    ("procedure", partial(procedure, fresh=False), "seeds that did not choose it"),
+    ("procedure", partial(all_at_once, level=0.01), "are wanted"),
+    ("procedure", partial(all_at_once, level=0.01, paired=False), "seed by seed"),
+    ("procedure", partial(all_at_once, seeds=11), "66 trainings; 60 are"),
+    ("procedure", lambda f, names, n: f("none", 0) and None, "found in 0 %"),
+    ("procedure", lambda f, names, n: f("none", 0) and "Z", "one of"),
+    ("procedure", lambda f, names, n: f("se", 0), "known are"),
+    ("procedure", lambda f, names, n: f("A", -1), "0 or above"),
     ("gradient", lambda a, y, e: gradient(a, y, e) * len(y), "divide by N"),
     ("gradient", lambda a, y, e: -gradient(a, y, e), "sign"),
     ("gradient", lambda a, y, e: gradient(a, y, 0), "not smoothed"),

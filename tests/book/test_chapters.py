@@ -15,7 +15,8 @@ MECHANISMS = {
     "eca": ("ECA", range(1, 13)),
     "coordinate_attention": ("CA", range(1, 10)),
 }
-PREFIXES = {"gating": "G", "gradients": "GR"} | {k: v[0] for k, v in MECHANISMS.items()}
+OTHERS = {"gating": "G", "gradients": "GR", "training": "TR"}
+PREFIXES = OTHERS | {k: v[0] for k, v in MECHANISMS.items()}
 PATH = (
     "The question · The idea · Forward · Backward · In PyTorch · In a network · What it costs · "
     "Does it work? · What the gates do · What it cannot see · Where paper and code disagree · "

@@ -4,6 +4,7 @@ import copy
 
 import nbformat
 import pytest
+from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import notebooks as tool  # book/tools/notebooks.py
@@ -213,3 +214,17 @@ def test_the_time_of_a_chapter_is_counted(root):
         path.write_text(path.read_text().replace("3 minutes to read", "9 minutes to read"))
     (problem,) = tool.check(root)
     assert "'**Time**: 9 minutes" in problem and "it is '**Time**: 3 minutes" in problem
+
+
+def test_a_chapter_may_ask_colab_for_a_gpu(root):
+    write(root, TIMED.replace("---\n", "---\naccelerator: GPU\ncolab:\n  gpuType: T4\n", 1), "a")
+    write(root, TIMED, "b")
+    assert tool.run(root) == 0 and not tool.check(root)
+    asks, does_not = (nbformat.reads(stored(root, name), 4).metadata for name in "ab")
+    assert (asks.accelerator, asks.colab) == ("GPU", {"gpuType": "T4"})
+    assert "accelerator" not in does_not and "colab" not in does_not
+
+
+def test_the_training_chapter_asks_for_one():
+    metadata = nbformat.read(ROOT / "notebooks" / "training.ipynb", 4).metadata
+    assert (metadata.accelerator, metadata.colab.gpuType) == ("GPU", "T4")

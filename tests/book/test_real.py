@@ -4,13 +4,14 @@ import contextlib
 import io
 import json
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 import torch
 from conftest import ROOT
 
 from attn_lib import data, train
-from experiments.cifar10 import grid, resnet20
+from experiments.cifar10 import grid, longer, resnet20
 
 FLAG = "REAL = False"
 
@@ -55,3 +56,70 @@ def test_the_stored_training_is_by_that_recipe():
     }
     assert len(stored["history"]) == stored["recipe"]["epochs"]
     assert stored["test_accuracy"] == stored["history"][-1]["test_accuracy"]
+
+
+# ---- the longer grid, of which any number of runs may be there
+
+
+def cells_with(nb, *marks):
+    return [
+        cell.source
+        for cell in nb.cells
+        if cell.cell_type == "code"
+        and ("setup" in cell.metadata.get("tags", []) or any(mark in cell.source for mark in marks))
+    ]
+
+
+def a_run(variant, epochs, seed):
+    accuracy = 0.8 + 0.001 * ((7 * seed + 3 * epochs + len(variant)) % 11)
+    return {"variant": variant, "epochs": epochs, "seed": seed, "test_accuracy": accuracy}
+
+
+@pytest.mark.parametrize(
+    ("sets", "more", "printed"),
+    [
+        (None, 0, ["0 of 40 runs are stored", "complete sets of eight runs: none", "no test yet"]),
+        (
+            0,
+            3,
+            ["3 of 40", "runs: none", "seed 10 has begun: none, 20 epochs; SE, 20 epochs; CBAM"],
+        ),
+        (1, 0, ["8 of 40", "seeds [10]", "no test yet", "one set, no comparison"]),
+        (
+            2,
+            7,
+            ["23 of 40", "seeds [10, 11]", "seed 12 has begun", "none, 24 epochs", "five tests"],
+        ),
+        (5, 0, ["40 of 40", "seeds [10, 11, 12, 13, 14]", "five tests", "none, 32 epochs"]),
+    ],
+)
+def test_the_longer_grid_is_read_as_far_as_it_goes(
+    sets, more, printed, monkeypatch, tmp_path, capsys
+):
+    runs = longer.runs()[: 8 * (sets or 0) + more]
+    path = tmp_path / "longer.jsonl"
+    path.write_text("".join(json.dumps(a_run(**run)) + "\n" for run in runs))
+    known = data.measured
+
+    def measured(name):
+        if name.endswith("longer.jsonl"):
+            if sets is None:
+                raise FileNotFoundError(name)
+            return path
+        return known(name)
+
+    monkeypatch.setattr(data, "measured", measured)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    nb = nbformat.read(ROOT / "notebooks" / "training.ipynb", as_version=4)
+    namespace = {"__name__": "__main__"}
+    marks = ("compared(a", "speed = json", "def comparisons(", "def rival(", "def forest(")
+    for cell in cells_with(nb, *marks, "longer,", "LONG", "longer grid"):
+        exec(compile(cell, cell[:40], "exec"), namespace)
+        plt.close("all")
+    out = capsys.readouterr().out
+    missing = [text for text in printed if text not in out]
+    assert not missing, out
+    assert namespace["LONG"] == longer.EPOCHS and len(namespace["wanted"]) == 8
+    if (sets or 0) >= 2:
+        rivals = {name: longer.rival_epochs(name) for name in namespace["mechanisms"]}
+        assert namespace["longest"] == rivals
