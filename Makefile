@@ -126,7 +126,7 @@ grade: $(TEACHER) ## grade SUBMISSIONS=folder (OUT=, CLASS=, DUE=, ASSIGNMENT=, 
 	  $(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)") $(if $(CLASS),--class-list "$(CLASS)") $(if $(DUE),--due "$(DUE)") $(if $(AGAIN),--again)
 
 classroom-tests: $(TEACHER) ## test the assignments and their grading
-	$(RUN) $(BIN)/python -m pytest -q tests/assignments
+	$(RUN) $(BIN)/python -m pytest -q -n 2 tests/assignments
 
 bench: $(STAMP) ## time attn_lib's layers beside others (BENCH=--networks, BENCH=--compile)
 	$(BIN)/python -m benchmarks $(BENCH)
