@@ -147,7 +147,7 @@ def epoch(model, optimizer, schedule, x, y, batch_size, generator, change=None):
     return loss_sum / n, hits / n
 
 
-def test_images(model, x, y, batch_size, mode=False, grad=False, cut=False):
+def hits_of(model, x, y, batch_size, mode=False, grad=False, cut=False):
     model.train(mode)
     hits = []
     with torch.set_grad_enabled(grad):
@@ -158,7 +158,7 @@ def test_images(model, x, y, batch_size, mode=False, grad=False, cut=False):
 
 
 def accuracy_of(model, x, y, batch_size, **options):
-    return torch.cat(test_images(model, x, y, batch_size, **options)).mean().item()
+    return torch.cat(hits_of(model, x, y, batch_size, **options)).mean().item()
 
 
 def one_cycle(n, steps, lr, share=0.3, low=1 / 25, last=1 / 25 / 1e4, top=-1, line=False):
@@ -349,8 +349,8 @@ MISTAKES = [
     ("test", partial(accuracy_of, cut=True), "left out"),
     ("test", lambda *a: 100 * accuracy_of(*a), "per cent"),
     ("test", lambda *a: 1 - accuracy_of(*a), "error"),
-    ("test", lambda *a: torch.cat(test_images(*a)).sum(), "number of hits"),
-    ("test", lambda *a: np.mean([h.mean() for h in test_images(*a)]), "mean of the batches"),
+    ("test", lambda *a: torch.cat(hits_of(*a)).sum(), "number of hits"),
+    ("test", lambda *a: np.mean([h.mean() for h in hits_of(*a)]), "mean of the batches"),
     ("one_cycle", partial(one_cycle, line=True), "straight lines"),
     ("one_cycle", partial(one_cycle, low=0), "starts at 0"),
     ("one_cycle", partial(one_cycle, last=1 / 25), "ends where it began"),
