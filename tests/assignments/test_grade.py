@@ -147,7 +147,7 @@ def graded(bubblewrap, se, tmp_path_factory):
     write(folder / "in" / "untouched_uli" / "last" / "se.ipynb", se[1], LATE)
     students = "\n".join(["student", *handed_in, "Absent Ada"])
     (folder / "class.csv").write_text(students)
-    command = [str(folder / "in"), "--out", str(folder / "out"), *LIMITS]
+    command = [str(folder / "in"), "--assignment", "se", "--out", str(folder / "out"), *LIMITS]
     command += ["--due", DUE, "--class-list", str(folder / "class.csv")]
     assert grade.main(command) == 0
     return handed_in, rows(folder / "out" / "marks.csv"), folder, command
@@ -229,6 +229,7 @@ def test_a_grader_that_fails_costs_nobody_marks(se, tmp_path, monkeypatch):
 
     monkeypatch.setattr(grade.subprocess, "run", broken)
     command = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--isolation", "none"]
+    command += ["--assignment", "se"]
     assert grade.main(command) == 0
     row = rows(tmp_path / "out" / "marks.csv")["ada"]
     assert "look at it by hand" in row["remarks"] and row["total (75)"] == ""
@@ -285,10 +286,11 @@ def test_a_class_list_names_the_students(tmp_path):
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        (["nowhere"], "does not exist"),
-        ([__file__], "is neither"),
-        ([str(Path(__file__).parent)], "no notebook"),
-        ([str(Path(__file__).parent), "--assignment", "cbam"], "there is no|no notebook"),
+        (["nowhere", "--assignment", "se"], "does not exist"),
+        ([__file__, "--assignment", "se"], "is neither"),
+        ([str(Path(__file__).parent), "--assignment", "se"], "no notebook"),
+        ([str(Path(__file__).parent)], "say which: ASSIGNMENT=... is one of capstone"),
+        ([str(Path(__file__).parent), "--assignment", "nothing"], "there is no|no notebook"),
         (["nowhere", "--isolation", "trust"], "got 'trust'"),
     ],
 )
