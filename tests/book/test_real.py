@@ -112,7 +112,14 @@ def test_the_longer_grid_is_read_as_far_as_it_goes(
     monkeypatch.setenv("MPLBACKEND", "agg")
     nb = nbformat.read(ROOT / "notebooks" / "training.ipynb", as_version=4)
     namespace = {"__name__": "__main__"}
-    marks = ("compared(a", "speed = json", "def comparisons(", "def rival(", "def forest(")
+    marks = (
+        "compared(a",
+        "speed = json",
+        "def comparisons(",
+        "rivals = {",
+        "def rival(",
+        "def forest(",
+    )
     for cell in cells_with(nb, *marks, "longer,", "LONG", "longer grid"):
         exec(compile(cell, cell[:40], "exec"), namespace)
         plt.close("all")
