@@ -157,20 +157,13 @@ def table(rows, columns, *, corner=""):
         for pairs in (list(zip(row, widths, strict=True)) for row in [head, *body])
     )
 
-    def cells(row, first, others):
-        tags = [first, *[others] * (len(row) - 1)]
-        right = ' class="text-right"'
-        return "".join(
-            f"<{tag}{right if k else ''}>{html.escape(cell)}</{tag.split()[0]}>"
-            for k, (tag, cell) in enumerate(zip(tags, row, strict=True))
-        )
+    def line(row, tag, scope=""):
+        first, *others = map(html.escape, row)
+        numbers = "".join(f'<{tag} class="text-right">{cell}</{tag}>' for cell in others)
+        return f"<tr><th{scope}>{first}</th>{numbers}</tr>"
 
-    of_row = 'th scope="row"'
-    lines = [f"<tr>{cells(row, of_row, 'td')}</tr>" for row in body]
-    markup = (
-        f'<table class="table"><thead><tr>{cells(head, "th", "th")}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table>"
-    )
+    lines = "".join(line(row, "td", ' scope="row"') for row in body)
+    markup = f'<table class="table"><thead>{line(head, "th")}</thead><tbody>{lines}</tbody></table>'
     display({"text/html": markup, "text/plain": plain}, raw=True)
 
 
@@ -223,6 +216,11 @@ def roofline(ax, roof, points, *, precision="float32"):
         Label -> (operations, bytes, time): a count, a count, and a ``Time`` or seconds.
     precision : str
         Which peak of ``roof`` is the flat part.
+
+    Raises
+    ------
+    ValueError
+        ``roof`` has no peak of this precision.
     """
     corner, peak = roof.corner(precision), roof.peak[precision]
     marks = [

@@ -54,8 +54,8 @@ def time_layer(layer, x, *, training=False, rounds=20, min_seconds=0.002, thread
     x : torch.Tensor
         Input of all of them, on their device.
     training : bool
-        Time a training step, forward and backward, with gradients for x and the parameters.
-        Else a forward pass without gradients.
+        Time a training step, forward and backward, with gradients for x and the parameters, which
+        are not stored. Else a forward pass without gradients.
     rounds : int
         Timed rounds of each, after one to warm up.
     min_seconds : float
@@ -164,7 +164,7 @@ def bytes_moved(layer, x, *, training=False):
 
 
 class Roofline(NamedTuple):
-    """What bounds every computation on a device.
+    """What bounds every computation on a device (Williams, Waterman and Patterson, 2009).
 
     Attributes
     ----------

@@ -90,6 +90,27 @@ def test_the_book_says_what_was_measured():
         assert tool.SENTENCE.findall(text) == [sentence], name
 
 
+def test_a_chapter_that_did_not_run_keeps_its_row(tmp_path, monkeypatch):
+    chapters = tmp_path / "book" / "chapters"
+    chapters.mkdir(parents=True)
+    (chapters / "a.md").write_text("# A & (a)\n\nIt takes about 1 minute and 2.0 GB of memory.\n")
+    (chapters / "b.md").write_text("# B\n\nIt takes about 1 minute and 2.0 GB of memory.\n")
+    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    monkeypatch.setattr(tool, "TABLE", tmp_path / "book" / "running_table.md")
+    first = [
+        {"notebook": "a", "seconds": 70, "megabytes": 910},
+        {"notebook": "b", "seconds": 20, "megabytes": 700},
+    ]
+    tool.save(first, ("3.13", "2.11", "2.1"))
+    tool.save([first[0] | {"seconds": 10}], ("3.13", "2.11", "2.1"))
+    rows = tool.TABLE.read_text().splitlines()[2:4]
+    assert rows == [
+        "| [A & (a)](../notebooks/a.ipynb) | 10 | 1.0 GB |",
+        "| [B](../notebooks/b.ipynb) | 20 | 0.7 GB |",
+    ]
+    assert "half a minute and 1.0 GB" in (chapters / "a.md").read_text()
+
+
 def test_minutes_are_rounded_up():
     said = [tool.minutes({"seconds": seconds}) for seconds in (12, 30, 31, 61, 100, 121)]
     assert said == [

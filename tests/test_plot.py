@@ -40,6 +40,37 @@ def test_an_empty_text_is_refused():
     plt.close(fig)
 
 
+@pytest.fixture
+def shown(monkeypatch):
+    found = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **options: found.append(data))
+    return found
+
+
+def test_a_table_has_headings_of_rows_and_columns_and_a_text(shown):
+    plot.table({"SE & co": [0.5, 12], "ECA": ["<1", 3]}, ["one", "two"], corner="gate")
+    (data,) = shown
+    assert data["text/html"] == (
+        '<table class="table"><thead><tr><th>gate</th><th class="text-right">one</th>'
+        '<th class="text-right">two</th></tr></thead><tbody>'
+        '<tr><th scope="row">SE &amp; co</th><td class="text-right">0.5</td>'
+        '<td class="text-right">12</td></tr>'
+        '<tr><th scope="row">ECA</th><td class="text-right">&lt;1</td>'
+        '<td class="text-right">3</td></tr></tbody></table>'
+    )
+    assert data["text/plain"].splitlines() == [
+        "gate     one  two",
+        "SE & co  0.5   12",
+        "ECA       <1    3",
+    ]
+
+
+def test_a_row_of_another_length_is_named(shown):
+    with pytest.raises(ValueError, match="the row 'SE' has 1 cells; there are 2 columns"):
+        plot.table({"SE": [1]}, ["one", "two"])
+    assert not shown
+
+
 def test_seeds_draws_a_dot_a_seed():
     fig, ax = plt.subplots()
     plot.seeds(ax, {"one": [0.1, 0.2, 0.3], "two": [0.4]}, chance={"bound": 0.5})

@@ -6,14 +6,15 @@ function mark() {
   if (!article) return;
   for (const formula of article.querySelectorAll("span.math")) {
     const drawn = formula.querySelector("mjx-container");
-    formula.classList.toggle("wide", !!drawn && drawn.offsetWidth > formula.closest("p, li, td, dd, summary, blockquote, article").clientWidth);
+    const text = formula.closest("p, li, td, dd, summary, blockquote, article");
+    formula.classList.toggle("wide", !!drawn && drawn.offsetWidth > text.clientWidth);
   }
   for (const box of article.querySelectorAll(`${BOXES}, span.math.wide`)) {
     if (box.scrollWidth > box.clientWidth + 1) {
       box.tabIndex = 0;
-      box.setAttribute("role", "region");
+      box.setAttribute("role", "group");
       box.setAttribute("aria-label", "Wider than the page: scrolls sideways");
-    } else if (box.getAttribute("role") === "region") {
+    } else if (box.getAttribute("role") === "group") {
       box.removeAttribute("tabindex");
       box.removeAttribute("role");
       box.removeAttribute("aria-label");

@@ -232,17 +232,18 @@ def train_all(runs, path, root, checkpoints, epochs, **options):
         keep(line, path, model, checkpoints if run["epochs"] == epochs else None)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def command(work, module, description):
+    """Command line of a grid: ``work(root)`` here, or in several processes of ``module``."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", required=True, help="folder that holds cifar-10-batches-bin/")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
     options = parser.parse_args()
     if options.workers == 1:
         return work(options.data)
-    command = [sys.executable, "-m", "experiments.cifar10.grid", "--data", options.data]
-    workers = [subprocess.Popen(command) for _ in range(options.workers)]
+    again = [sys.executable, "-m", module, "--data", options.data]
+    workers = [subprocess.Popen(again) for _ in range(options.workers)]
     return max(worker.wait() for worker in workers)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(work, "experiments.cifar10.grid", __doc__.splitlines()[0]))

@@ -21,9 +21,7 @@ whole sets of variants, and is read with as many seeds as are complete. results/
 line for each run.
 """
 
-import argparse
 import json
-import subprocess
 import sys
 
 from experiments.cifar10 import grid, speed
@@ -60,17 +58,5 @@ def work(root):
     grid.train_all(runs(), RUNS, root, CHECKPOINTS, EPOCHS, size=MODEL, recipe=RECIPE)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="folder that holds cifar-10-batches-bin/")
-    parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
-    options = parser.parse_args()
-    if options.workers == 1:
-        return work(options.data)
-    command = [sys.executable, "-m", "experiments.cifar10.longer", "--data", options.data]
-    workers = [subprocess.Popen(command) for _ in range(options.workers)]
-    return max(worker.wait() for worker in workers)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(grid.command(work, "experiments.cifar10.longer", __doc__.splitlines()[0]))

@@ -42,6 +42,7 @@ NOTEBOOKS = ROOT / "notebooks"
 IGNORE = "nbval-ignore-output"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 TABLE = ROOT / "book" / "running_table.md"
+ROW = re.compile(r"^\| (\[.*\]\(.*\)) \| (\d+) \| (.*) \|$", re.MULTILINE)
 SENTENCE = re.compile(r"takes about .*? and [\d.]+ GB of memory")
 ENVIRONMENTS = ROOT / ".environments"
 RESULT = ROOT / "_build" / "environments"
@@ -362,20 +363,27 @@ def main():
 
 
 def save(results, versions):
-    """Write what was measured into the book: a table, and a sentence of every chapter."""
-    rows = ["| chapter | seconds | memory |", "|:--|--:|--:|"]
-    for result in sorted(results, key=lambda result: result["seconds"]):
+    """Write what was measured into the book: a sentence of every chapter, and its row of a table.
+
+    Rows of chapters that did not run stay as they are.
+    """
+    stored = TABLE.read_text(encoding="utf-8") if TABLE.exists() else ""
+    rows = {m[1]: (int(m[2]), m[3]) for m in ROW.finditer(stored)}
+    for result in results:
         chapter = ROOT / "book" / "chapters" / f"{result['notebook']}.md"
         text = chapter.read_text(encoding="utf-8")
         title = re.search(r"^# (.*)", text, re.MULTILINE)[1]
         link = f"[{title}](../notebooks/{result['notebook']}.ipynb)"
-        rows.append(f"| {link} | {result['seconds']} | {gigabytes(result)} |")
+        rows[link] = result["seconds"], gigabytes(result)
         text = SENTENCE.sub(
             f"takes about {minutes(result)} and {gigabytes(result)} of memory", text
         )
         chapter.write_text(text, encoding="utf-8")
-    rows += ["", "Python {}, PyTorch {}, NumPy {}; two notebooks at a time.".format(*versions), ""]
-    TABLE.write_text("\n".join(rows), encoding="utf-8")
+    lines = ["| chapter | seconds | memory |", "|:--|--:|--:|"]
+    quickest_first = sorted(rows.items(), key=lambda row: row[1])
+    lines += [f"| {link} | {seconds} | {memory} |" for link, (seconds, memory) in quickest_first]
+    lines += ["", "Python {}, PyTorch {}, NumPy {}; two notebooks at a time.".format(*versions), ""]
+    TABLE.write_text("\n".join(lines), encoding="utf-8")
 
 
 def minutes(result):
