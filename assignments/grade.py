@@ -68,7 +68,9 @@ def grade(args, folder):
         print(f"{kept} marks are kept; AGAIN=1 grades them again")
     with ThreadPoolExecutor(args.jobs) as pool:
         jobs = [pool.submit(_grade_one, paper, notebooks, args, folder) for paper in todo]
-        for job in tqdm(as_completed(jobs), "grading", len(jobs), unit="submission"):
+        for job in tqdm(
+            as_completed(jobs), "grading", len(jobs), unit="submission", disable=not jobs
+        ):
             job.result()
     teacher = nbformat.read(notebooks["teacher"], as_version=4)
     written = _written(out / "written.csv", papers, name)
