@@ -6,6 +6,16 @@ official archive into a cache; ``image_folder`` reads a folder of images. All re
 """
 
 from attn_lib.data.augment import augment
+from attn_lib.data.diagnostic import (
+    channel_by_place,
+    channel_order,
+    global_switch,
+    local_product,
+    marked_neighbour,
+    plain_evidence,
+    same_row,
+    sparse_peak,
+)
 from attn_lib.data.embedded import cued_digits, digits, marked_digits, pointed_digits
 from attn_lib.data.experiments import measured
 from attn_lib.data.folder import image_folder
@@ -16,11 +26,19 @@ __all__ = [
     "CIFAR10_CLASSES",
     "Split",
     "augment",
+    "channel_by_place",
+    "channel_order",
     "cifar10",
     "cued_digits",
     "digits",
+    "global_switch",
     "image_folder",
+    "local_product",
     "marked_digits",
+    "marked_neighbour",
     "measured",
+    "plain_evidence",
     "pointed_digits",
+    "same_row",
+    "sparse_peak",
 ]

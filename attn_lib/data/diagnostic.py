@@ -40,7 +40,8 @@ def global_switch(strength=0.3, n_train=2000, n_test=2000, dtype=torch.float32, 
     """The mean of one channel decides which of two others carries the label.
 
     Channel 3 is t and channel 5 is -t, in columns 0 and 1. Channel 4 is ``strength`` times c, plus
-    noise of deviation 1, in 48 cells of columns 6, 7, 10 and 11. The label is the sign of t c.
+    noise of deviation 1, in 48 cells of columns 6, 7, 10 and 11. All is multiplied by 4, to bring
+    the means to the size of 1. The label is the sign of t c.
 
     Bayes: Phi(strength sqrt(48)), as the sum of the cells tells all about c. Without a gate that
     sees further than from one group of columns to the other: 3/4.
@@ -63,7 +64,7 @@ def global_switch(strength=0.3, n_train=2000, n_test=2000, dtype=torch.float32, 
         x = _factor(t, 3, 5)
         cells = torch.randn(n, SIDE, len(CUE), generator=generator) + strength * cue[:, None, None]
         x[:, 4][:, :, CUE] = cells
-        return x, t * cue
+        return 4 * x, t * cue
 
     return _split(draw, n_train, n_test, dtype, seed)
 
@@ -97,7 +98,7 @@ def sparse_peak(height=5.0, n_train=2000, n_test=2000, dtype=torch.float32, seed
         cells[torch.arange(n), at] += height * (cue > 0)
         x = _factor(t, 3, 5)
         x[:, 4][:, :, CUE] = cells.reshape(n, SIDE, len(CUE))
-        return x, t * cue
+        return 4 * x, t * cue
 
     return _split(draw, n_train, n_test, dtype, seed)
 
