@@ -8,10 +8,11 @@ many the best network without the ability.
 
 Several tasks hide a factor t = +1 or -1 behind a cue c = +1 or -1: one channel holds t, another -t,
 and the label is the sign of t c, so the cue says which channel is right. A classifier that adds up
-what it sees, a(t) + b(c), is right for three of the four pairs at most: t c is an exclusive or. If
-gates depend on something about the cue that reveals it with probability q at best, then the whole
-is right with probability (1 + q) / 2 at most, because where the guess is wrong, the rest can still
-be right for half of the images. Without any gate q = 1/2, which gives 3/4.
+what it sees, a(t) + b(c), is right for three of the four pairs at most: t c is an exclusive or.
+Suppose that every channel has one gate, and that the gates depend on something about the cue that
+reveals it with probability q at best. Then the network is right with probability (1 + q) / 2 at
+most, because where the guess is wrong, the sum can still be right for half of the images. Without
+any gate q = 1/2, which gives 3/4.
 """
 
 import torch
@@ -75,8 +76,8 @@ def sparse_peak(height=5.0, n_train=2000, n_test=2000, dtype=torch.float32, seed
     As :func:`global_switch`, but the 48 cells of the cue are noise of deviation 1, and for c = +1
     ``height`` is added to one of them, at random.
 
-    A mean over the cells reveals c with probability q = Phi(height / (2 sqrt(48))), so a gate that
-    depends on it reaches (1 + q) / 2. The maximum reveals it with the largest value over the
+    A mean over the cells reveals c with probability q = Phi(height / (2 sqrt(48))), so gates on
+    channels that depend on means reach (1 + q) / 2. The maximum reveals it with the largest value over the
     thresholds u of (Phi(u)^48 + 1 - Phi(u)^47 Phi(u - height)) / 2. Without a gate: 3/4.
 
     Parameters
@@ -138,11 +139,11 @@ def channel_order(distance=3, n_train=2000, n_test=2000, dtype=torch.float32, se
 def marked_neighbour(noise=0.5, n_train=2000, n_test=2000, dtype=torch.float32, seed=0):
     """One of many cells counts, the one with a mark at its right.
 
-    Channel 3 holds +1 in one and -1 in the other of the columns 2 and 7, at random in each row,
+    Channel 3 holds +1 in one and -1 in the other of the columns 2 and 8, at random in each row,
     plus noise of deviation ``noise`` in all 144 cells. Channel 5 is 3 in one cell, at the right of
     one of these 24. The label is the sign of that one, before the noise.
 
-    Bayes: Phi(1 / noise). Exchange the columns 3 and 8: the mark then stands at the other cell of
+    Bayes: Phi(1 / noise). Exchange the columns 3 and 9: the mark then stands at the other cell of
     its row, and the label is the opposite. But the rows hold the same numbers as before, and the
     columns do too, in another order. So a network whose gates depend on channels, rows and columns
     without regard to their order has the same logits, and is right for half: 1/2.
@@ -165,9 +166,9 @@ def marked_neighbour(noise=0.5, n_train=2000, n_test=2000, dtype=torch.float32, 
         x = torch.zeros(n, CHANNELS, SIDE, SIDE)
         x[:, 3] = noise * torch.randn(n, SIDE, SIDE, generator=generator)
         x[:, 3, :, 2] += values
-        x[:, 3, :, 7] -= values
+        x[:, 3, :, 8] -= values
         images = torch.arange(n)
-        x[images, 5, row, torch.tensor([3, 8])[side]] = 3
+        x[images, 5, row, torch.tensor([3, 9])[side]] = 3
         return x, values[images, row] * (1 - 2 * side)
 
     return _split(draw, n_train, n_test, dtype, seed)
