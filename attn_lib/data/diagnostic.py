@@ -77,8 +77,8 @@ def sparse_peak(height=5.0, n_train=2000, n_test=2000, dtype=torch.float32, seed
     ``height`` is added to one of them, at random.
 
     A mean over the cells reveals c with probability q = Phi(height / (2 sqrt(48))), so gates on
-    channels that depend on means reach (1 + q) / 2. The maximum reveals it with the largest value over the
-    thresholds u of (Phi(u)^48 + 1 - Phi(u)^47 Phi(u - height)) / 2. Without a gate: 3/4.
+    channels that depend on means reach (1 + q) / 2. The maximum reveals it with the largest value
+    over the thresholds u of (Phi(u)^48 + 1 - Phi(u)^47 Phi(u - height)) / 2. Without a gate: 3/4.
 
     Parameters
     ----------
