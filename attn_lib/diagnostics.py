@@ -1,4 +1,4 @@
-"""What can a layer see? Train it on every diagnostic task of :mod:`attn_lib.data`, in minutes.
+"""What can a layer see? Train it on every diagnostic task of :mod:`attn_lib.data`, in minutes::
 
     from attn_lib import diagnostics, layers
     for line in diagnostics.score(layers.EfficientChannelAttention, seeds=range(3)):
