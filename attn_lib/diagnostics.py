@@ -136,8 +136,9 @@ def network(attention=None, *, hidden=0):
 
     Returns
     -------
-    nn.Sequential : (N, 8, 12, 12) -> logits (N, 2). Its batch norm brings the means to one scale,
-    and is linear in evaluation.
+    nn.Sequential
+        (N, 8, 12, 12) -> logits (N, 2). Its batch norm brings the means to one scale, and is
+        linear in evaluation.
     """
     parts = [] if attention is None else [attention(CHANNELS)]
     if hidden:
