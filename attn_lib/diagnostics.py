@@ -1,4 +1,6 @@
-"""What can a layer see? Train it on every diagnostic task of :mod:`attn_lib.data`, in minutes::
+"""What a layer can see: train it on every diagnostic task of :mod:`attn_lib.data`, in minutes.
+
+For instance::
 
     from attn_lib import diagnostics, layers
     for line in diagnostics.score(layers.EfficientChannelAttention, seeds=range(3)):
