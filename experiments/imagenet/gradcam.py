@@ -118,16 +118,19 @@ def main():
             "class": NAMES[k],
             "probability": round(probabilities[n, k].item(), 3),
             "map": scaled(maps[n]),
-            "wooden spoon": scaled(other[n]),
             "random weights": [round(v, 2) for v in (min(chance), max(chance))],
             "loss, brightest covered": round(whole - left(order[:CELLS]), 2),
-            "loss, same shape elsewhere": [round(np.median(elsewhere), 2), round(max(elsewhere), 2)],
+            "loss, same shape elsewhere": round(float(np.median(elsewhere)), 2),
+            "places that cost as much": sum(e >= whole - left(order[:CELLS]) for e in elsewhere),
         }
+    espresso, spoon = (m[2].clamp(min=0).max().item() for m in (maps, other))
     found = {
         "network": "EfficientNet-Lite0 (without attention), trained on ImageNet",
         "cells": CELLS,
         "torch": torch.__version__,
         "photographs": result,
+        "coffee, wooden spoon": scaled(other[2]),
+        "its largest value, espresso's being 1": round(spoon / espresso, 3),
     }
     RESULTS.mkdir(exist_ok=True)
     with replacing(RESULTS / "gradcam.json", "w") as file:
