@@ -152,15 +152,16 @@ def gradcam(model, x, classes, module, *, at="output"):
         hook = owner.register_forward_hook(lambda owner, inputs, output: keep(output))
     else:
         hook = owner.register_forward_pre_hook(lambda owner, inputs: (keep(inputs[0]),))
-    try:
-        with torch.enable_grad():
+    with torch.enable_grad():
+        try:
             logits = model(x.detach().requires_grad_())
-    finally:
-        hook.remove()
-    (features,) = seen
-    if features.ndim != 4:
-        raise ValueError(f"features of {module!r} have shape {tuple(features.shape)}, no positions")
-    (gradient,) = torch.autograd.grad(logits[range(len(x)), classes].sum(), features)
+        finally:
+            hook.remove()
+        (features,) = seen
+        if features.ndim != 4:
+            shape = tuple(features.shape)
+            raise ValueError(f"features of {module!r} have shape {shape}, no positions")
+        (gradient,) = torch.autograd.grad(logits[range(len(x)), classes].sum(), features)
     alpha = gradient.mean((2, 3))
     return torch.einsum("nc,nchw->nhw", alpha, features.detach()), alpha
 
