@@ -2,9 +2,12 @@
 
 from contextlib import contextmanager
 
+import numpy as np
+import torch
+
 from attn_lib.layers._base import Attention
 
-__all__ = ["clamp_gates", "record_gates"]
+__all__ = ["clamp_gates", "gradcam", "record_gates", "variance_parts"]
 
 
 @contextmanager
@@ -100,6 +103,93 @@ def clamp_gates(model, gates):
         yield
     if unseen:
         raise ValueError(f"no forward pass computed the gates {sorted(unseen)}")
+
+
+def gradcam(model, x, classes, module, *, at="output"):
+    """Grad-CAM (Selvaraju et al., arXiv 1610.02391), before its ReLU, and the channels' weights.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Images (N, …) -> logits (N, classes), in evaluation mode.
+    x : (N, …) tensor
+    classes : (N,) tensor or sequence of int
+        The class of each image whose logit is explained.
+    module : str
+        Name of the module in ``model`` whose features are looked at.
+    at : "output" or "input"
+        Which of the module's features, (N, C, H, W).
+
+    Returns
+    -------
+    maps : (N, H, W) tensor
+        The sums over the channels. Their positive part is what the paper calls Grad-CAM.
+    alpha : (N, C) tensor
+        The weights: means of the logit's gradient over the positions.
+
+    Raises
+    ------
+    ValueError
+        The model is in training mode, where batch norm would mix the images; ``at`` is something
+        else; or the features have no positions.
+
+    Examples
+    --------
+    >>> maps, alpha = gradcam(model, images, model(images).argmax(1), "layer4")
+    """
+    if model.training:
+        raise ValueError("the model is in training mode: call model.eval() first")
+    if at not in ("output", "input"):
+        raise ValueError(f"at must be 'output' or 'input'; got {at!r}")
+    seen = []
+
+    def keep(features):
+        seen.append(features)
+        return features.clone()  # what comes next may work in place
+
+    owner = model.get_submodule(module)
+    if at == "output":
+        hook = owner.register_forward_hook(lambda owner, inputs, output: keep(output))
+    else:
+        hook = owner.register_forward_pre_hook(lambda owner, inputs: (keep(inputs[0]),))
+    with torch.enable_grad():
+        try:
+            logits = model(x.detach().requires_grad_())
+        finally:
+            hook.remove()
+        (features,) = seen
+        if features.ndim != 4:
+            shape = tuple(features.shape)
+            raise ValueError(f"features of {module!r} have shape {shape}, no positions")
+        (gradient,) = torch.autograd.grad(logits[range(len(x)), classes].sum(), features)
+    alpha = gradient.mean((2, 3))
+    return torch.einsum("nc,nchw->nhw", alpha, features.detach()), alpha
+
+
+def variance_parts(mean, std):
+    """The variance of a gate, divided into what is fixed, what the class and what the image moves.
+
+    Parameters
+    ----------
+    mean, std : (K, …) arrays
+        Mean and standard deviation of every number of the gate over the images of each of K
+        classes, which are equally large.
+
+    Returns
+    -------
+    (3,) array
+        Fixed, by class, by image within a class. They add up to the variance over all.
+
+    Raises
+    ------
+    ValueError
+        ``mean`` and ``std`` have different shapes.
+    """
+    mean, std = np.asarray(mean, float), np.asarray(std, float)
+    if mean.shape != std.shape:
+        raise ValueError(f"mean has shape {mean.shape} and std {std.shape}; they should be equal")
+    mean, std = mean.reshape(len(mean), -1), std.reshape(len(std), -1)
+    return np.array([mean.mean(0).var(), mean.var(0).mean(), (std**2).mean()])
 
 
 def _broadcast(value, gate, owner, key):

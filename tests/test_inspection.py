@@ -1,11 +1,12 @@
 """Recorded gates are the gates, once, and leave nothing behind."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from attn_lib import layers, models
-from attn_lib.inspection import clamp_gates, record_gates
+from attn_lib.inspection import clamp_gates, gradcam, record_gates, variance_parts
 
 
 @pytest.mark.parametrize("name", ["se", "cbam", "bam", "eca", "coordinate"])
@@ -103,3 +104,55 @@ def test_what_cannot_be_clamped():
     with pytest.raises(ValueError, match="no forward pass computed.*'spatial'"):
         with clamp_gates(model, {"layer1.0.attention": {"spatial": torch.ones(1, 1, 1, 1)}}):
             model(x)
+
+
+def test_gradcam_of_a_linear_head_is_its_class_activation():
+    """Behind a mean and a linear layer alpha is the weight over the number of positions."""
+    torch.manual_seed(0)
+    body, head = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+    model = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).double().eval()
+    x, classes = torch.randn(2, 3, 6, 7, dtype=torch.float64), [3, 1]
+    for place, at in (("0", "output"), ("1", "input")):
+        with torch.no_grad():  # it takes its gradients all the same
+            maps, alpha = gradcam(model, x, classes, place, at=at)
+        torch.testing.assert_close(alpha, head.weight[classes] / 20)
+        wanted = torch.einsum("nc,nchw->nhw", head.weight[classes], body(x)) / 20
+        torch.testing.assert_close(maps, wanted)
+    assert not maps.requires_grad and not x.requires_grad
+    assert not model[0]._forward_hooks and not model[1]._forward_pre_hooks
+
+
+def test_gradcam_where_what_follows_works_in_place():
+    torch.manual_seed(0)
+    model = models.resnet_cifar(8, attention="se").eval()
+    x = torch.randn(2, 3, 16, 16)
+    maps, alpha = gradcam(model, x, [0, 1], "layer3.0.bn1")  # a ReLU in place comes next
+    assert maps.shape == (2, 4, 4) and alpha.shape == (2, 64)
+    one, _ = gradcam(model, x[1:], [1], "layer3.0.bn1")
+    torch.testing.assert_close(maps[1:], one, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda model: model.train(), {}, "model.eval"),
+        (lambda model: model, {"at": "middle"}, "'output' or 'input'"),
+        (lambda model: model, {"module": "fc"}, "no positions"),
+    ],
+)
+def test_errors_of_gradcam(change, options, message):
+    model = models.resnet_cifar(8).eval()
+    options = {"module": "layer3", **options}
+    with pytest.raises(ValueError, match=message):
+        gradcam(change(model), torch.randn(1, 3, 8, 8), [0], **options)
+    assert not model.fc._forward_hooks
+
+
+def test_the_parts_add_up_to_the_variance():
+    rng = np.random.default_rng(0)
+    gates = rng.normal(size=(3, 50, 4, 2)) + rng.normal(size=(3, 1, 4, 2)) + rng.normal(size=(4, 2))
+    parts = variance_parts(gates.mean(1), gates.std(1))
+    assert np.allclose(parts.sum(), gates.var()) and (parts > 0).all()
+    assert np.allclose(variance_parts(np.ones((2, 3)), np.zeros((2, 3))), 0)
+    with pytest.raises(ValueError, match="should be equal"):
+        variance_parts(np.ones((2, 3)), np.ones((2, 4)))

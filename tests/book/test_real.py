@@ -1,4 +1,4 @@
-"""The training chapter with its flag up: every cell runs on images of CIFAR-10's shape."""
+"""Chapters with their flags up: every cell runs on images of CIFAR-10's shape."""
 
 import contextlib
 import io
@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from attn_lib import data, train
+from attn_lib import data, models, train
 from experiments.cifar10 import grid, longer, resnet20
 
 FLAG = "REAL = False"
@@ -46,6 +46,41 @@ def test_the_training_chapter_runs_on_cifar10(few_images):
     recipe = namespace["recipe"]
     assert recipe.pop("augment") is data.augment and recipe.pop("precision") == "auto"
     assert recipe == resnet20.RECIPE and namespace["network"].args == (20,)
+
+
+@pytest.mark.slow
+def test_looking_inside_runs_on_cifar10_and_on_published_networks(few_images, monkeypatch):
+    """Random weights under the published names, and the exercise that trains with its solution."""
+    torch.manual_seed(0)
+
+    def published(site, **options):
+        if "seresnet50" not in site:
+            return models.resnet(50).state_dict()
+        state = models.resnet(50, "se").state_dict()
+        return {name.replace("attention", "se"): value for name, value in state.items()}
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", published)
+    nb = nbformat.read("looking_inside.ipynb", as_version=4)
+    cells = [cell.source for cell in nb.cells if cell.cell_type == "code"]
+    flags = {FLAG: "REAL = True", "DOWNLOAD = False": "DOWNLOAD = True"}
+    assert all(sum(flag in cell for cell in cells) == 1 for flag in flags)
+    (trains,) = (i for i, cell in enumerate(cells) if "def train_one" in cell)
+    solution = next(c.source for c in nb.cells if "<summary>Solution 14" in c.source)
+    cells.insert(trains, solution.split("```python")[1].split("```")[0])
+    namespace, printed = {"__name__": "__main__"}, io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        for cell in cells:
+            for flag, up in flags.items():
+                cell = cell.replace(flag, up)
+            cell = cell.replace("epochs=10", "epochs=1").replace("range(7)", "range(2)")  # fewer
+            exec(compile(cell, cell[:40], "exec"), namespace)
+            plt.close("all")
+    out = printed.getvalue()
+    assert "16 test images of CIFAR-10" in out and "reliance [" in out
+    assert "computed here with ResNet-50 and SE-ResNet-50" in out
+    for found in namespace["shown"].values():
+        assert list(found) == ["cat", "rocket", "coffee", "pavilion", "dahlia"]
+        assert all(torch.tensor(e["map"]).shape == (7, 7) for e in found.values())
 
 
 def test_the_stored_training_is_by_that_recipe():
