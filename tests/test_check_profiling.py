@@ -12,7 +12,7 @@ from attn_lib.check.profiling import _SE, _SlowBlock
 # ---- predict and measure
 
 
-def eca_seconds(factor=12, **options):
+def eca_seconds(factor=12):
     return lambda shape, bandwidth: factor * torch.Size(shape).numel() / bandwidth
 
 
@@ -364,8 +364,7 @@ MISTAKES = [
     ("timer", timer(average=min), "least disturbed"),
     ("timer", timer(average=sum), "sum of the rounds"),
     ("timer", timer(factor=1000), "milliseconds"),
-    ("timer", lambda call, *_: call() or 1.0, "made 1 times; 20 rounds"),
-    ("timer", lambda *_: "fast", "one number"),
+    ("timer", lambda call, *_: call() or 1.0, "read 0 times"),
     ("self_times", totals, "total times"),
     ("self_times", without_all, "direct children only"),
     ("self_times", last_only, "only its last run"),
@@ -377,8 +376,8 @@ MISTAKES = [
      "numbers of calls"),
     ("self_times", lambda events: [1], "a dict is wanted"),
     ("self_times", lambda events: {"mul": 1}, "names should be"),
-    ("wasted_pass", CopiesForMean, "repaired: the product. Still wrong: the mean"),
-    ("wasted_pass", CopiesForProduct, "repaired: the mean. Still wrong: the product"),
+    ("wasted_pass", CopiesForMean, "it makes 5.* by clone, mul: one"),
+    ("wasted_pass", CopiesForProduct, "it makes 5.* by clone, mul_: one"),
     ("wasted_pass", CopiesMore, "three suffice"),
     ("wasted_pass", InPlace, "changes its input"),
     ("wasted_pass", NoProduct, "not multiplied by x"),
