@@ -181,21 +181,20 @@ def gated(keep="inputs", slope=lambda g: g * (1 - g), dx=lambda dy, g, x: dy * g
 # ---- a GPU
 
 
-def batches(sizes, seconds):
-    least = min(t / n for t, n in zip(seconds, sizes))
-    flat = max(n for n, t in zip(sizes, seconds) if t <= 1.2 * seconds[0])
-    full = min(n for n, t in zip(sizes, seconds) if t / n <= 1.2 * least)
-    return flat, full
+def batches(sizes, seconds, flat_by_image=False, best=False):
+    table = [(n, t, t / n) for n, t in zip(sizes, seconds, strict=True)]
+    column = 2 if flat_by_image else 1
+    flat = max(row[0] for row in table if row[column] <= 1.2 * table[0][column])
+    least = min(row[2] for row in table)
+    return flat, min(row[0] for row in table if row[2] <= (1 if best else 1.2) * least)
 
 
 def best_rate(sizes, seconds):
-    rates = [t / n for t, n in zip(seconds, sizes)]
-    return batches(sizes, seconds)[0], sizes[rates.index(min(rates))]
+    return batches(sizes, seconds, best=True)
 
 
 def per_image_flat(sizes, seconds):
-    rates = [t / n for t, n in zip(seconds, sizes)]
-    return max(n for n, r in zip(sizes, rates) if r <= 1.2 * rates[0]), batches(sizes, seconds)[1]
+    return batches(sizes, seconds, flat_by_image=True)
 
 
 def replay(copy_in=True, clone=True, own=True, again=True, late=False):

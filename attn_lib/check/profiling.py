@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attn_lib.check import _shared
-from attn_lib.check._core import Failed, _NotAttempted, call, expect, exercise
+from attn_lib.check._core import Failed, _NotAttempted, call, exercise, expect
 from attn_lib.cost import saved_bytes
 from attn_lib.profiling import bytes_moved, in_turns
 
@@ -673,7 +673,9 @@ def project(attempt):
     _same_weights(fast, slow)
     times = in_turns({"slow": _step(slow, x), "fast": _step(fast, x)}, rounds=9)
     ratio = times["slow"].median / times["fast"].median
-    print(f"a training step: {times['slow']} before, {times['fast']} now, {ratio:.1f} times as fast")
+    print(
+        f"a training step: {times['slow']} before, {times['fast']} now, {ratio:.1f} times as fast"
+    )
     if ratio < 2:
         raise Failed(
             f"the numbers are right, and a step is {ratio:.1f} times as fast; twice is wanted. "
