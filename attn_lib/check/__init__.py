@@ -15,6 +15,7 @@ from attn_lib.check import (
     gating,
     gradients,
     looking_inside,
+    profiling,
     se,
     training,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "gradients",
     "looking_inside",
     "module_gradients",
+    "profiling",
     "se",
     "training",
 ]

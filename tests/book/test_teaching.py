@@ -16,6 +16,7 @@ NAMES = {
     "BAM": "bam",
     "ECA": "eca",
     "Coordinate Attention": "coordinate_attention",
+    "Profiling": "profiling",
     "Looking inside": "looking_inside",
 }
 NUMBERS = r"\d+(?: to \d+)?(?:(?:, | and )\d+(?: to \d+)?)*"
