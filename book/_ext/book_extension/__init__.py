@@ -7,7 +7,7 @@ from docutils import nodes
 from myst_nb.core.render import NbElementRenderer
 from sphinx.highlighting import PygmentsBridge
 
-from . import light, outputs, pages, terms
+from . import light, outputs, pages, search, terms
 
 
 def without_thebe(app):
@@ -89,6 +89,7 @@ def setup(app):
     app.connect("html-page-context", pages.footer)
     app.connect("html-page-context", light.only_needed, priority=900)  # the theme adds some late
     app.connect("build-finished", pages.mend_pages)
+    app.connect("build-finished", search.write_texts)
     app.connect("build-finished", light.only_used)
     renderer = NbElementRenderer
     renderer.render_image = outputs.alt_text(renderer.render_image)
