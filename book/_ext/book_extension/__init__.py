@@ -7,7 +7,7 @@ from docutils import nodes
 from myst_nb.core.render import NbElementRenderer
 from sphinx.highlighting import PygmentsBridge
 
-from . import light, outputs, pages, search, terms
+from . import light, numbers, outputs, pages, search, terms
 
 
 def without_thebe(app):
@@ -81,7 +81,9 @@ def setup(app):
     app.connect("config-inited", buttons)
     app.connect("builder-inited", light.whole_again)
     app.connect("doctree-read", terms.name_terms)
+    app.connect("doctree-read", numbers.name_places)
     app.connect("doctree-resolved", link_files)
+    app.connect("doctree-resolved", numbers.link_places)
     app.connect("doctree-resolved", terms.link_terms)
     app.connect("doctree-resolved", plain_display)
     app.connect("autodoc-skip-member", skip_fields)
@@ -96,4 +98,9 @@ def setup(app):
     renderer.render_text_html = outputs.without_figure_text(renderer.render_text_html)
     renderer.render_text_plain = outputs.without_empty_text(renderer.render_text_plain)
     PygmentsBridge.html_formatter = light.QuietFormatter
-    return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}
+    return {
+        "version": "2",
+        "env_version": 2,
+        "parallel_read_safe": True,
+        "parallel_write_safe": True,
+    }
