@@ -46,6 +46,7 @@ def test_where_numbers_lead(book):
         for a in soup(book, chapter).select("a.number")
     }
     assert ("SE-2", "#equation-se-2") in links
+    assert any(href.startswith("squeeze_excitation.html#equation-se-") for _, href in links)
     assert ("Figure SE-5", "#figure-se-5") in links
     assert any(re.fullmatch(r"Exercise \d+", text) and "#exercise-" in href for text, href in links)
     assert all("#figure-" in href for text, href in links if text.startswith("Figure"))

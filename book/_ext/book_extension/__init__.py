@@ -7,7 +7,7 @@ from docutils import nodes
 from myst_nb.core.render import NbElementRenderer
 from sphinx.highlighting import PygmentsBridge
 
-from . import light, numbers, outputs, pages, search, terms
+from . import light, numbers, outputs, pages, papers, search, terms
 
 
 def without_thebe(app):
@@ -84,6 +84,8 @@ def setup(app):
     app.connect("doctree-read", numbers.name_places)
     app.connect("doctree-resolved", link_files)
     app.connect("doctree-resolved", numbers.link_places)
+    app.connect("doctree-resolved", papers.link_papers)
+    app.connect("env-get-outdated", papers.always_outdated)
     app.connect("doctree-resolved", terms.link_terms)
     app.connect("doctree-resolved", plain_display)
     app.connect("autodoc-skip-member", skip_fields)
@@ -100,7 +102,7 @@ def setup(app):
     PygmentsBridge.html_formatter = light.QuietFormatter
     return {
         "version": "2",
-        "env_version": 2,
+        "env_version": 3,
         "parallel_read_safe": True,
         "parallel_write_safe": True,
     }
