@@ -7,7 +7,7 @@ from docutils import nodes
 from myst_nb.core.render import NbElementRenderer
 from sphinx.highlighting import PygmentsBridge
 
-from . import light, numbers, outputs, pages, papers, search, terms
+from . import exercises, light, numbers, outputs, pages, papers, search, terms
 
 
 def without_thebe(app):
@@ -47,7 +47,8 @@ def buttons(app, config):
     """Show the buttons that lead to the repository or to Colab only if its address is known."""
     options = config.html_theme_options
     known = bool(options.get("repository_url"))
-    options["use_repository_button"] = options["use_issues_button"] = known
+    for button in ("use_repository_button", "use_issues_button", "use_edit_page_button"):
+        options[button] = known
     if not known:
         options["launch_buttons"] = {}
 
@@ -79,6 +80,11 @@ def keep_together(app, pagename, templatename, context, doctree):
 def setup(app):
     without_thebe(app)
     app.connect("config-inited", buttons)
+    app.connect("config-inited", pages.published)
+    app.add_node(exercises.exercise_list)
+    app.add_directive("exercise-list", exercises.ExerciseList)
+    app.connect("doctree-resolved", exercises.fill)
+    app.connect("env-get-outdated", exercises.always_outdated)
     app.connect("builder-inited", light.whole_again)
     app.connect("doctree-read", terms.name_terms)
     app.connect("doctree-read", numbers.name_places)
@@ -92,6 +98,8 @@ def setup(app):
     app.connect("html-page-context", keep_together)
     app.connect("html-page-context", pages.footer)
     app.connect("html-page-context", light.only_needed, priority=900)  # the theme adds some late
+    app.connect("html-page-context", pages.without_address, priority=900)
+    app.connect("html-page-context", pages.edit_text, priority=900)
     app.connect("build-finished", pages.mend_pages)
     app.connect("build-finished", search.write_texts)
     app.connect("build-finished", light.only_used)
