@@ -72,8 +72,10 @@ def test_a_heavy_page_that_jumps_is_seen(browser, tmp_path):
     (tmp_path / "big.css").write_bytes(b" " * FIRST_VIEW)
     (tmp_path / "big.png").write_bytes(b" " * ALL)
     (tmp_path / "page.html").write_text(
-        '<head><link rel="stylesheet" href="big.css"><script defer src="later.js"></script></head>'
-        '<h1>text text text</h1><p style="font-size: 80px">more text<p style="margin-top: 3000px"><img loading="lazy" src="big.png">'
+        '<head><link rel="stylesheet" href="big.css">'
+        '<script defer src="later.js"></script></head>'
+        '<h1>text text text</h1><p style="font-size: 80px">more text</p>'
+        '<p style="margin-top: 3000px"><img loading="lazy" src="big.png">'
         "<script>setTimeout(() => (document.body.style.paddingTop = '500px'), 200)</script>"
     )
     assert {path.name for path in before_first_view(tmp_path / "page.html")} == {

@@ -1,4 +1,4 @@
-"""A search leads to the chapter first, and says in words what it found, over http and from files."""
+"""A search leads to the chapter first, and says in words what it found; also from files."""
 
 import re
 from urllib.parse import quote
@@ -25,8 +25,8 @@ def results(browser, address):
         "document.querySelector('.search-summary')?.textContent.includes('found')"
     )
     found = page.locator("#search-results li").evaluate_all(
-        "(items) => items.map((i) => [i.querySelector('a').getAttribute('href'), !!i.querySelector('span'),"
-        " i.querySelector('p')?.textContent ?? '', i.textContent])"
+        "(items) => items.map((i) => [i.querySelector('a').getAttribute('href'),"
+        " !!i.querySelector('span'), i.querySelector('p')?.textContent ?? '', i.textContent])"
     )
     page.close()
     return found

@@ -110,7 +110,7 @@ def setup(app):
     PygmentsBridge.html_formatter = light.QuietFormatter
     return {
         "version": "2",
-        "env_version": 3,
+        "env_version": 4,
         "parallel_read_safe": True,
         "parallel_write_safe": True,
     }

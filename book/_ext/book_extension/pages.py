@@ -14,6 +14,7 @@ def published(app, config):
     github = re.fullmatch(r"https://github\.com/([^/]+)/([^/]+)", repository)
     if github and not config.html_baseurl:
         config.html_baseurl = f"https://{github[1].lower()}.github.io/{github[2]}/"
+    config.project = config.html_title
     config.ogp_site_url = config.html_baseurl or ""
     config.notfound_urls_prefix = urlsplit(config.html_baseurl or "").path or "/"
     if config.html_baseurl:
