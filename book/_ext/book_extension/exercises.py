@@ -1,6 +1,7 @@
 """The list of all exercises: {exercise-list} on a page becomes a table of them."""
 
 import re
+from itertools import groupby
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
@@ -8,7 +9,7 @@ from sphinx.util.docutils import SphinxDirective
 TITLE = re.compile(
     r"Exercise (?P<number>\d+) \((?P<level>[\w-]+)(?:, (?P<minutes>\d+) min)?\): (?P<title>.*)"
 )
-COLUMNS = {"Chapter": 24, "Number": 8, "Exercise": 44, "Level": 12, "Minutes": 12}
+COLUMNS = {"Number": 12, "Exercise": 60, "Level": 16, "Minutes": 12}
 
 
 class exercise_list(nodes.General, nodes.Element):
@@ -42,26 +43,28 @@ def always_outdated(app, env, added, changed, removed):
 
 def fill(app, doctree, docname):
     for place in list(doctree.findall(exercise_list)):
-        table = nodes.table(classes=["exercises"])
-        group = nodes.tgroup(cols=len(COLUMNS))
-        group += [nodes.colspec(colwidth=width) for width in COLUMNS.values()]
-        group += nodes.thead("", _row([nodes.Text(name) for name in COLUMNS]))
-        body = nodes.tbody()
-        for document, exercise in exercises(app):
+        tables = []
+        for document, group in groupby(exercises(app), key=lambda found: found[0]):
             page = app.builder.get_relative_uri(docname, document)
-            place_there = f"{page}#exercise-{exercise['number']}"
-            body += _row(
-                [
-                    _link(app.env.titles[document].astext(), page),
-                    nodes.Text(exercise["number"]),
-                    _link(exercise["title"], place_there),
-                    nodes.Text(exercise["level"]),
-                    nodes.Text(exercise["minutes"] or ""),
-                ]
-            )
-        group += body
-        table += group
-        place.replace_self(table)
+            chapter = nodes.strong("", "", _link(app.env.titles[document].astext(), page))
+            tables.append(nodes.paragraph("", "", chapter))
+            tables.append(_table(page, [exercise for _, exercise in group]))
+        place.replace_self(tables)
+
+
+def _table(page, exercises):
+    table = nodes.table(classes=["exercises"])
+    group = nodes.tgroup(cols=len(COLUMNS))
+    group += [nodes.colspec(colwidth=width) for width in COLUMNS.values()]
+    group += nodes.thead("", _row([nodes.Text(name) for name in COLUMNS]))
+    body = nodes.tbody()
+    for exercise in exercises:
+        number, level, minutes, title = exercise.group("number", "level", "minutes", "title")
+        title = _link(title[0].upper() + title[1:], f"{page}#exercise-{number}")
+        body += _row([nodes.Text(number), title, nodes.Text(level), nodes.Text(minutes or "")])
+    group += body
+    table += group
+    return table
 
 
 def _link(text, address):
