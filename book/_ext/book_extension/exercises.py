@@ -9,7 +9,7 @@ from sphinx.util.docutils import SphinxDirective
 TITLE = re.compile(
     r"Exercise (?P<number>\d+) \((?P<level>[\w-]+)(?:, (?P<minutes>\d+) min)?\): (?P<title>.*)"
 )
-COLUMNS = {"Number": 12, "Exercise": 60, "Level": 16, "Minutes": 12}
+COLUMNS = {"No.": 12, "Exercise": 60, "Level": 16, "Minutes": 12}
 
 
 class exercise_list(nodes.General, nodes.Element):
