@@ -49,6 +49,9 @@ def test_the_book_as_it_is(book):
     url = repository.address(ROOT)
     assert not offers(book, url)
     assert url or not dead_ends(book)
+    assert url or not (book / "sitemap.xml").exists()
+    chapter = (book / "notebooks/cbam.html").read_text(encoding="utf-8")
+    assert url or ("canonical" not in chapter and "og:url" not in chapter)
     running = links(book, "book/running.html")
     for name in (".whl", "notebooks.zip"):
         (link,) = [link for link in running if link.endswith(name)]
@@ -68,4 +71,12 @@ def test_the_book_with_an_address(book, tmp_path):
     assert not offers(made, URL)
     script = f"{URL}/blob/main/experiments/cifar10/replication.py"
     assert script in links(made, "notebooks/training.html")
+    page = (made / "notebooks/cbam.html").read_text(encoding="utf-8")
+    published = "https://someone.github.io/course/"
+    assert f'<link rel="canonical" href="{published}notebooks/cbam.html"' in page
+    assert f'<meta property="og:url" content="{published}notebooks/cbam.html"' in page
+    assert f"<loc>{published}notebooks/cbam.html</loc>" in (made / "sitemap.xml").read_text()
+    assert f"{URL}/edit/main/book/chapters/cbam.md" in links(made, "notebooks/cbam.html")
+    lost = [link for link in links(made, "404.html") if not link.startswith(("/course/", "http"))]
+    assert not [link for link in lost if not link.startswith("#")]
     assert dead_ends(made)  # with no repository behind it, these would be

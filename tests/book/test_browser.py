@@ -74,8 +74,10 @@ def test_pages_opened_as_files_show_equations(browser, book):
 
 
 BROKEN = """<!doctype html><html><body><article class="bd-article">
-<script>window.MathJax = {options: {enableMenu: false}};</script>
-<script defer src="mathjax/tex-mml-chtml.js"></script>
+<script>
+window.MathJax = {loader: {load: ["input/tex", "output/chtml", "a11y/assistive-mml"]}};
+</script>
+<script defer src="mathjax/startup.js"></script>
 <div class="math">\\[ x^ \\]</div>
 <div class="math">\\[ \\nosuchcommand x \\]</div>
 <div class="math">x without delimiters</div>

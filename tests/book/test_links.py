@@ -36,7 +36,8 @@ def unresolved(book):
             parts = urlsplit(address)
             if parts.scheme or parts.netloc or address == "#":
                 continue
-            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            folder = book if parts.path.startswith("/") else path.parent  # "/...": the 404 page
+            target = (folder / unquote(parts.path).lstrip("/")).resolve() if parts.path else path
             if target.is_dir():
                 target /= "index.html"
             if not target.is_file():

@@ -120,4 +120,4 @@ def test_one_version_everywhere(book):
     released = re.search(r"^date-released: (.*)$", cited, re.MULTILINE)[1]
     assert datetime.strptime(newest[2], "%d %B %Y").date().isoformat() == released
     page = (book / "notebooks/gating.html").read_text(encoding="utf-8")
-    assert f'Version {__version__}, <a href="../CHANGELOG.html">' in page
+    assert f'Version {__version__} of {newest[2]}, <a href="../CHANGELOG.html">' in page

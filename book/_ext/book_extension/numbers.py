@@ -1,0 +1,129 @@
+"""Numbers of equations, figures and exercises in the text are links to them.
+
+Chapters are plain Markdown: a number is what stands in \\tag{SE-2}, in a caption that begins with
+*Figure SE-3.*, or in a heading "Exercise 4".
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+
+from docutils import nodes
+
+LABEL = r"[A-Z]+-(?:[A-Z]\d*|\d+)"
+TAG = re.compile(rf"\\tag\{{({LABEL})\}}")
+CAPTION = re.compile(rf"Figure ({LABEL})\.")
+EXERCISE = re.compile(r"Exercise (\d+)\b")
+MENTION = re.compile(
+    rf"\b[Ff]igures? {LABEL}\b(?:(?:, | and | or | to ){LABEL}\b)*"
+    r"|\b[Ee]xercises? \d+\b(?:(?:, | and | or | to )\d+\b)*"
+    rf"|(?<![\w-]){LABEL}\b(?!-)"
+)
+NO_LINK_INSIDE = (
+    nodes.reference,
+    nodes.literal,
+    nodes.literal_block,
+    nodes.title,
+    nodes.math,
+    nodes.math_block,
+    nodes.raw,
+)
+
+
+def name_places(app, doctree):
+    """Give equations, figures and exercises names that links can lead to."""
+    for equation in doctree.findall(nodes.math_block):
+        equation["ids"] += [_name("equation", label) for label in TAG.findall(equation.astext())]
+    for paragraph in doctree.findall(nodes.paragraph):
+        caption = CAPTION.match(paragraph.astext())
+        if caption and isinstance(paragraph[0], nodes.emphasis):
+            paragraph["ids"].append(_name("figure", caption[1]))
+    for section in doctree.findall(nodes.section):
+        exercise = EXERCISE.match(section[0].astext())
+        if exercise:
+            section["ids"].append(_name("exercise", exercise[1]))
+
+
+def link_places(app, doctree, docname):
+    """Make each mention of an equation, a figure or an exercise a link to it."""
+    homes = places(Path(app.srcdir))
+    here = {name for node in doctree.findall(nodes.Element) for name in node.get("ids", ())}
+    for text in list(doctree.findall(nodes.Text)):
+        if not MENTION.search(text.astext()) or _inside(text, NO_LINK_INSIDE):
+            continue
+        own = isinstance(text.parent, nodes.emphasis) and CAPTION.match(text.astext())
+        page = _page_after(text)  # "Exercise 4 of [CBAM](cbam.ipynb)"
+
+        def address(name):
+            if name.startswith("exercise"):
+                return f"#{name}" if name in here else None
+            home = homes.get(name)
+            return home and f"{app.builder.get_relative_uri(docname, home)}#{name}"
+
+        text.parent.replace(
+            text, list(_linked(text.astext(), address, page, own.end() if own else 0))
+        )
+
+
+@cache
+def places(root):
+    """The document of each equation and figure: {"equation-se-2": "notebooks/..."}."""
+    found = {}
+    for path in sorted(root.glob("notebooks/*.ipynb")):
+        source = path.read_text(encoding="utf-8").replace("\\\\", "\\")
+        for kind, pattern in (("equation", TAG), ("figure", re.compile(rf"\*{CAPTION.pattern}"))):
+            found |= {
+                _name(kind, label): f"notebooks/{path.stem}" for label in pattern.findall(source)
+            }
+    return found
+
+
+def _linked(text, address, page, after):
+    start = 0
+    for mention in MENTION.finditer(text, after):
+        kind = {"f": "figure", "e": "exercise"}.get(mention[0][0].lower(), "equation")
+        if re.fullmatch(LABEL, mention[0]):
+            kind = "equation"
+        first = True
+        for number in re.finditer(r"\d+" if kind == "exercise" else LABEL, mention[0]):
+            # "Figure SE-3" is a link as a whole, of "Figures SE-3 and SE-4" the numbers are
+            plural = re.match(r"\w+s ", mention[0])
+            begin = mention.start() + (0 if first and not plural else number.start())
+            end = mention.start() + number.end()
+            name = _name(kind, number[0])
+            target = address(name)
+            if kind == "exercise" and re.fullmatch(r" (of|in)( the chapter on)? ", text[end:]):
+                target = page and f"{page}#{name}"
+            if target:
+                yield nodes.Text(text[start:begin])
+                yield nodes.reference(
+                    "",
+                    "",
+                    nodes.Text(text[begin:end]),
+                    refuri=target,
+                    internal=True,
+                    classes=["number"],
+                )
+                start = end
+            first = False
+    yield nodes.Text(text[start:])
+
+
+def _page_after(text):
+    """The page to which the link after a text leads."""
+    after = text.parent[text.parent.index(text) + 1 :][:1]
+    if after and isinstance(after[0], nodes.reference):
+        return after[0].get("refuri", "").partition("#")[0]
+    return None
+
+
+def _inside(node, kinds):
+    while node.parent is not None:
+        node = node.parent
+        if isinstance(node, kinds):
+            return True
+    return False
+
+
+def _name(kind, label):
+    return f"{kind}-{label.lower()}"
