@@ -34,7 +34,7 @@ BENCH ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install html wheel slides repository test quick lint sync unit nbval book-tests elsewhere \
+.PHONY: help install html wheel slides pdf repository test quick lint sync unit nbval book-tests elsewhere \
         colab-test notebooks glance assignments grade classroom-tests bench serve format clean
 
 help: ## list the targets
@@ -63,6 +63,9 @@ wheel: $(STAMP) ## build attn_lib with all measured results, and a zip of the no
 
 slides: $(STAMP) ## write a reveal.js deck of each chapter into dist/slides
 	@$(BIN)/python book/tools/slides.py dist/slides
+
+pdf: html ## print the book into dist/book.pdf (needs Chromium)
+	@$(BIN)/python book/tools/pdf.py dist/book.pdf
 
 repository: $(STAMP) ## write the repository's address everywhere, in one commit (URL=...)
 	@$(if $(filter undefined,$(origin URL)),echo "Say which: make repository URL=https://github.com/OWNER/NAME" >&2; exit 1,$(BIN)/python book/tools/repository.py '$(URL)')
