@@ -15,7 +15,7 @@ MECHANISMS = {
     "eca": ("ECA", range(1, 13)),
     "coordinate_attention": ("CA", range(1, 10)),
 }
-OTHERS = {"gating": "G", "gradients": "GR", "training": "TR"}
+OTHERS = {"gating": "G", "gradients": "GR", "cost": "COST", "training": "TR"}
 PREFIXES = OTHERS | {k: v[0] for k, v in MECHANISMS.items()}
 PATH = (
     "The question · The idea · Forward · Backward · In PyTorch · In a network · What it costs · "
