@@ -18,6 +18,7 @@ MECHANISMS = {
 OTHERS = {
     "gating": "G",
     "gradients": "GR",
+    "cost": "COST",
     "training": "TR",
     "profiling": "PR",
     "looking_inside": "LI",

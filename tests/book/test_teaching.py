@@ -16,6 +16,7 @@ NAMES = {
     "BAM": "bam",
     "ECA": "eca",
     "Coordinate Attention": "coordinate_attention",
+    "What attention costs": "cost",
     "Profiling": "profiling",
     "Looking inside": "looking_inside",
 }
