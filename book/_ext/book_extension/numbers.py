@@ -48,6 +48,11 @@ def link_places(app, doctree, docname):
     """Make each mention of an equation, a figure or an exercise a link to it."""
     homes = places(Path(app.srcdir))
     here = {name for node in doctree.findall(nodes.Element) for name in node.get("ids", ())}
+    for link in doctree.findall(nodes.reference):  # [SE-2](chapter.ipynb): to the very equation
+        name = _name("equation", link.astext())
+        if name in homes and re.fullmatch(LABEL, link.astext()):
+            link["refuri"] = f"{app.builder.get_relative_uri(docname, homes[name])}#{name}"
+            link["classes"].append("number")
     for text in list(doctree.findall(nodes.Text)):
         if not MENTION.search(text.astext()) or _inside(text, NO_LINK_INSIDE):
             continue
