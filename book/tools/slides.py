@@ -141,12 +141,18 @@ def deck(nb):
 def show_code(made, cell, tags):
     """The code where it is shown in the book and short, what it printed, and its figures."""
     images = [o for o in cell.outputs if "image/png" in o.get("data", {})]
+    tables = [
+        html_text
+        for o in cell.outputs
+        if (html_text := o.get("data", {}).get("text/html", "")).startswith("<table")
+    ]
     for output in images:
         alt = html.escape(output.metadata.get("image/png", {}).get("alt", ""), quote=True)
         data = output.data["image/png"].replace("\n", "")
         made.lead = ""
         made.show(f'<img alt="{alt}" src="data:image/png;base64,{data}">', FULL, fresh=True)
     if tags & HIDDEN or images:
+        show_tables(made, tables)
         return
     printed = "".join(o.get("text", "") for o in cell.outputs if o.output_type == "stream").rstrip()
     if made.exercise:  # its stub, and not that nobody has attempted it yet
@@ -158,8 +164,15 @@ def show_code(made, cell, tags):
         if printed:
             shown += f"<pre>{html.escape(printed)}</pre>"
         made.show(shown, 0 if made.exercise else 2 + 0.6 * lines)
+    show_tables(made, tables)
     if made.exercise:
         made.exercise, made.room = False, 0
+
+
+def show_tables(made, tables):
+    """Each table that a cell displays, on a slide of its own."""
+    for table in tables:
+        made.show(table, FULL, fresh=True)
 
 
 def section(slide):

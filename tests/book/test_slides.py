@@ -45,14 +45,17 @@ def test_every_slide_is_seen_whole(decks, browser, name):
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_every_figure_before_the_exercises_is_on_a_slide(name):
+def test_every_figure_and_table_before_the_exercises_is_on_a_slide(name):
     nb = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4)
     cells = nb.cells
     for number, cell in enumerate(cells):
         if cell.cell_type == "markdown" and cell.source.startswith("## Exercises"):
             cells = cells[:number]
             break
-    figures = sum("image/png" in o.get("data", {}) for c in cells for o in c.get("outputs", []))
+    outputs = [o.get("data", {}) for cell in cells for o in cell.get("outputs", [])]
+    figures = sum("image/png" in data for data in outputs)
+    tables = sum(data.get("text/html", "").startswith("<table") for data in outputs)
     title, made = slides.deck(nb)
     shown = "".join("".join(slide["body"]) for slide in made)
     assert title and shown.count('src="data:image/png') == figures
+    assert shown.count('<table class="table">') == tables
