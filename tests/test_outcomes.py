@@ -108,7 +108,7 @@ def test_the_heat_map():
     assert [t.get_text() for t in ax.get_xticklabels()] == ["se", "eca"]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["same row"]
     plt.close(fig)
-    with pytest.raises(ValueError, match="nothing of bam; it has se, eca"):
+    with pytest.raises(ValueError, match="nothing of bam; it has eca, se"):
         plot.outcomes(ax, cells, mechanisms=["bam"])
     with pytest.raises(ValueError, match="no outcome to draw"):
         plot.outcomes(ax, {})
