@@ -147,8 +147,9 @@ def broken_symmetries(images, labels=None, *, seed=0):
     Transposition and rotation are left out if the images are not square, and permutations of the
     channels if there is one.
 
-    One third of the images, drawn with ``seed``, is held out. The time grows with the number of
-    images and of pixels; larger ones can be made smaller before.
+    One third of the images, drawn with ``seed``, is held out. The 1,797 digits of
+    scikit-learn, 8x8, take less than a minute on one core of a CPU. The time grows with the number
+    of images and of pixels; larger ones can be made smaller before.
 
     Parameters
     ----------
