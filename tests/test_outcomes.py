@@ -80,7 +80,7 @@ def test_an_unfinished_grid(capsys, monkeypatch):
         report.main()
     printed = capsys.readouterr().out
     assert "8 of 1200 networks" in printed and "1 of 1 predictions held" in printed
-    assert "| eca | ? ? ? | ? ? ? | ? ? ? | ? ? ? | - ? ? |" in printed
+    assert "| eca | ??? | ??? | ??? | ??? | ·?? |" in printed
 
 
 def test_bad_lines_are_refused():

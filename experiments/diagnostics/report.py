@@ -2,7 +2,7 @@
 
     python -m experiments.diagnostics.report
 
-First the outcome of every mechanism on every task, one letter a level (S solves, h helps, - cannot,
+First the outcome of every mechanism on every task, one letter a level (S solves, h helps, · cannot,
 ? unfinished), then every prediction that failed with both accuracies that it is judged by.
 """
 
@@ -11,7 +11,7 @@ import json
 from attn_lib import diagnostics, outcomes
 from experiments.diagnostics import grid
 
-LETTERS = {"solves": "S", "helps": "h", "cannot": "-", "unfinished": "?"}
+LETTERS = {"solves": "S", "helps": "h", "cannot": "·", "unfinished": "?"}
 LEVELS = {name: task.levels for name, task in diagnostics.TASKS.items()}
 
 
@@ -38,11 +38,11 @@ def tasks():
 
 def table(found):
     """Lines of Markdown: mechanisms down, tasks across, a letter for each level."""
-    head = ["mechanism", *(f"`{name}`" for name in LEVELS)]
+    head = ["mechanism", *(name.replace("_", " ") for name in LEVELS)]
     lines = [f"| {' | '.join(head)} |", "|:--" + "|:-:" * len(LEVELS) + "|"]
     for mechanism in grid.MECHANISMS:
         letters = [
-            " ".join(
+            "".join(
                 LETTERS[found[key].outcome] if (key := (mechanism, task, level)) in found else "?"
                 for level in LEVELS[task]
             )
