@@ -60,7 +60,7 @@ def follows(attempt):
                 wanted,
                 f"the change for {name!r}",
                 {
-                    "that compares layer(T x) with layer(x): the output has to be transformed too": (
+                    "compare with T layer(x): the output has to be transformed too": (
                         (moved - y).abs().max()
                     ),
                     "that compares T layer(x) with layer(x): the layer has to see T x as well": (
@@ -202,7 +202,7 @@ def outcome(attempt):
         ([2500] * 5, {}, "helps", "above the bound, and not nine tenths of the way"),
         ([2120] * 5, {}, "cannot", "the interval is for 1 - 0.05 / comparisons"),
         ([2000] * 5, {}, "cannot", "an accuracy at the bound does not pass"),
-        ([3390] * 5, {"without": 0.8, "bayes": 0.85}, "solves", "the way begins at `without`"),
+        ([3520] * 5, {"without": 0.7, "bayes": 0.95}, "helps", "the way begins at `without`"),
         ([3900, 3900, 3880, 3200, 3200], {}, "solves", "the median of the accuracies decides"),
     ]
     for right, bounds, wanted, why in cases:
@@ -253,9 +253,10 @@ class _Deviation(layers.SqueezeExcitation):
 def deviation(attempt):
     """Names of the transformations that the gates of SE with a deviation follow, a set."""
     got, x = _names(attempt), _features(3, 6, 5, 5)
-    layer = _random(_Deviation(6, reduction=2))
+    variants = [_random(_Deviation(6, reduction=2), seed) for seed in range(5)]
     for name in symmetries.TRANSFORMATIONS:
-        yes = symmetries.change_of_gates(layer, x, symmetries.draw(name, x.shape, 3)) < 1e-9
+        move = symmetries.draw(name, x.shape, 3)
+        yes = max(symmetries.change_of_gates(layer, x, move) for layer in variants) < 1e-9
         if yes and name not in got:
             raise Failed(f"{name!r} is missing: what does it do to the deviation of a channel?")
         if name in got and not yes:
@@ -393,5 +394,3 @@ def task(attempt):
         raise Failed(f"{winner} does not solve it on new seeds (0.9 is wanted): {listed}")
     if max(found.values()) > 0.7:
         raise Failed(f"another mechanism passes 0.7: {listed}")
-
-

@@ -143,7 +143,11 @@ def marked_neighbour(noise=0.5, n_train=2000, n_test=2000, dtype=torch.float32, 
     plus noise of deviation ``noise`` in all 144 cells. Channel 5 is 3 in one cell, at the right of
     one of these 24. The label is the sign of that one, before the noise.
 
-    Bayes: Phi(1 / noise). Exchange the columns 3 and 9: the mark then stands at the other cell of
+    Whoever knows the marked cell alone is right with probability Phi(1 / noise), which is what
+    ``bayes`` in :mod:`attn_lib.diagnostics` holds, and the best for a gate that reaches less than
+    six columns. The other cell of the row tells as much, so Bayes is Phi(sqrt(2) / noise).
+
+    Exchange the columns 3 and 9: the mark then stands at the other cell of
     its row, and the label is the opposite. But the rows hold the same numbers as before, and the
     columns do too, in another order. So a network whose gates depend on channels, rows and columns
     without regard to their order has the same logits, and is right for half: 1/2.
