@@ -23,8 +23,10 @@ __all__ = [
     "channel_vector",
     "column_strip",
     "diagram",
+    "difficulty",
     "feature_map",
     "operation",
+    "outcomes",
     "padding",
     "product",
     "roofline",
@@ -203,6 +205,130 @@ def seeds(ax, results, *, unit="test accuracy", chance=None):
     ax.grid(axis="x", alpha=0.25)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
+
+
+def outcomes(ax, cells, *, mechanisms=None, failed=()):
+    """Heat map of what each mechanism does on each task: tasks down, mechanisms across.
+
+    The shade of a cell is the share of the way from the best without the ability to the best
+    possible; a full circle says "solves", an empty one "helps", no circle "cannot", a question mark
+    "unfinished". Where a task has no such way, the cell is grey.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Some 4.5 inches wide; 24 levels want 6 inches of height.
+    cells : dict
+        (mechanism, task, level) -> :class:`attn_lib.outcomes.Cell`.
+    mechanisms : sequence of str, optional
+        Which to draw, in this order; all without it.
+    failed : collection of (mechanism, task, level)
+        Predictions that failed: these cells get an orange frame.
+
+    Returns
+    -------
+    matplotlib.image.AxesImage : for a colour bar.
+
+    Raises
+    ------
+    ValueError
+        There is no cell, or none of one of the mechanisms.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.patches import Rectangle
+
+    if not cells:
+        raise ValueError("there is no outcome to draw: cells is empty")
+    known = list(dict.fromkeys(m for m, _, _ in cells))
+    mechanisms = known if mechanisms is None else list(mechanisms)
+    unknown = [mechanism for mechanism in mechanisms if mechanism not in known]
+    if unknown:
+        raise ValueError(f"cells has nothing of {', '.join(unknown)}; it has {', '.join(known)}")
+    cells = {key: cell for key, cell in cells.items() if key[0] in mechanisms}
+    tasks = {}
+    for _, task, level in cells:
+        tasks.setdefault(task, {})[level] = None
+    rows = [(task, level) for task, levels in tasks.items() for level in levels]
+    shade = np.full((len(rows), len(mechanisms)), np.nan)
+    for (mechanism, task, level), cell in cells.items():
+        at = rows.index((task, level)), mechanisms.index(mechanism)
+        if cell.way is not None:
+            shade[at] = min(max(cell.way, 0), 1)
+        dark = shade[at] > 0.55
+        ink = {"color": "white" if dark else COLOURS["black"], "ms": 6, "zorder": 3}
+        if cell.outcome in ("solves", "helps"):
+            face = ink["color"] if cell.outcome == "solves" else "none"
+            ax.plot(at[1], at[0], "o", mfc=face, mew=1.3, **ink)
+        elif cell.outcome == "unfinished":
+            ax.text(at[1], at[0], "?", ha="center", va="center", fontsize=8, color=ink["color"])
+        if (mechanism, task, level) in failed:
+            corner = (at[1] - 0.42, at[0] - 0.42)
+            frame = {"fill": False, "ec": COLOURS["orange"], "lw": 2.5, "zorder": 4}
+            ax.add_patch(Rectangle(corner, 0.84, 0.84, **frame))
+    colours = LinearSegmentedColormap.from_list("way", ["#FFFFFF", "#9CC9E6", COLOURS["blue"]])
+    colours.set_bad("#D1D5DB")
+    image = ax.imshow(shade, cmap=colours, vmin=0, vmax=1, aspect="auto")
+    ax.set_xticks(range(len(mechanisms)), mechanisms, rotation=90)
+    ax.xaxis.tick_top()
+    for k in range(1, len(mechanisms)):
+        ax.axvline(k - 0.5, color="#E5E7EB", lw=1)
+    start, middles = 0, []
+    for levels in tasks.values():
+        middles.append(start + (len(levels) - 1) / 2)
+        start += len(levels)
+        ax.axhline(start - 0.5, color=COLOURS["grey"], lw=1)
+    ax.set_yticks(middles, [task.replace("_", " ") for task in tasks])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return image
+
+
+def difficulty(ax, cells, task, *, mechanisms=None):
+    """Median accuracy of mechanisms at the levels of one task, between the task's two bounds.
+
+    The grey band is what needs the ability: from the best without it to the best possible. A
+    vertical line at a point is its exact interval.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes.
+    cells : dict
+        (mechanism, task, level) -> :class:`attn_lib.outcomes.Cell`.
+    task : str
+    mechanisms : sequence of str, optional
+        Which to draw, in this order; all without it. More than five are hard to tell apart.
+
+    Raises
+    ------
+    ValueError
+        Nothing is known of the task, or of one of the mechanisms on it.
+    """
+    found = {}
+    for (mechanism, name, level), cell in cells.items():
+        if name == task:
+            found.setdefault(mechanism, {})[level] = cell
+    if not found:
+        raise ValueError(f"cells has nothing of the task {task!r}")
+    mechanisms = list(found) if mechanisms is None else mechanisms
+    unknown = [mechanism for mechanism in mechanisms if mechanism not in found]
+    if unknown:
+        raise ValueError(f"cells has nothing of {', '.join(unknown)} on {task!r}")
+    bounds = {level: cell for m in found.values() for level, cell in m.items()}
+    levels = list(bounds)
+    low, high = zip(*((bounds[x].without, bounds[x].bayes) for x in levels), strict=True)
+    ax.fill_between(range(len(levels)), low, high, color="#E5E7EB", lw=0, zorder=0)
+    ax.plot(range(len(levels)), low, ls="--", lw=1, color=COLOURS["grey"], zorder=1)
+    looks = zip(itertools.cycle("osD^vPX"), itertools.cycle(COLOURS.values()))
+    for k, (mechanism, (mark, colour)) in enumerate(zip(mechanisms, looks, strict=False)):
+        known = [level for level in levels if level in found[mechanism]]
+        aside = 0.05 * (k - (len(mechanisms) - 1) / 2)  # points of equal height stay visible
+        x = [levels.index(level) + aside for level in known]
+        drawn = [found[mechanism][level] for level in known]
+        ax.vlines(x, [c.low for c in drawn], [c.high for c in drawn], color=colour, lw=1)
+        ax.plot(x, [c.accuracy for c in drawn], f"{mark}-", ms=5, color=colour, label=mechanism)
+    names = [", ".join(str(part) for part in level) for level in levels]
+    ax.set_xticks(range(len(levels)), names)
+    ax.set(title=task.replace("_", " "), ylim=(0.45, 1.02))
 
 
 def roofline(ax, roof, points, *, precision="float32"):
