@@ -1,12 +1,14 @@
 """Outcomes of the diagnostic tasks: intervals, the grid's rule, predictions, the drawings."""
 
+import re
+
 import matplotlib
 import pytest
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-from attn_lib import outcomes, plot  # noqa: E402
+from attn_lib import diagnostics, outcomes, plot  # noqa: E402
 from experiments.diagnostics import grid, report  # noqa: E402
 
 
@@ -128,3 +130,29 @@ def test_the_curves_of_difficulty():
         plot.difficulty(ax, cells, "xor")
     with pytest.raises(ValueError, match="nothing of cbam on 'same_row'"):
         plot.difficulty(ax, cells, "same_row", mechanisms=["cbam"])
+
+
+PAGE = (grid.HERE.parents[1] / "book" / "diagnostic_tasks.md").read_text(encoding="utf-8")
+
+
+def test_the_page_has_the_tasks_their_bounds_and_the_stored_outcomes():
+    asked = [f"| `{name}` | {task.asks} |" for name, task in diagnostics.TASKS.items()]
+    for line in [*asked, *report.tasks()]:
+        assert line in PAGE
+    assert f"`attn_lib.diagnostics.VERSION`, which is {diagnostics.VERSION}." in PAGE
+    recipe = diagnostics.RECIPE | diagnostics.IMAGES
+    assert (
+        "{n_train:,} feature maps to train on, {n_test:,} to test on, {epochs} epochs, learning "
+        "rate {lr}, batches of {batch_size}.".format(**recipe)
+    ) in PAGE
+    if len(grid.finished()) == len(grid.runs()):
+        assert "\n".join(report.table(report.cells())) in PAGE
+
+
+def test_the_example_of_the_page(monkeypatch, capsys):
+    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.S | re.M)
+    monkeypatch.setattr(diagnostics, "RECIPE", {"epochs": 1, "lr": 0.02, "batch_size": 64})
+    monkeypatch.setattr(diagnostics, "IMAGES", {"n_train": 100, "n_test": 50})
+    exec(code, {"__name__": "page"})
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 24 and printed[0].startswith("global_switch (0.6,) ")

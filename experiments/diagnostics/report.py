@@ -26,18 +26,27 @@ def predictions():
     return json.loads((grid.HERE / "predictions.json").read_text())["predictions"]
 
 
+def tasks():
+    """Lines of Markdown: each level of each task with what is possible without and with."""
+    lines = ["| task | level | without | best |", "|:--|:--|--:|--:|"]
+    for name, task in diagnostics.TASKS.items():
+        for level in task.levels:
+            numbers = f"{task.without(*level):.3f} | {task.bayes(*level):.3f}"
+            lines.append(f"| `{name}` | `{level}` | {numbers} |")
+    return lines
+
+
 def table(found):
     """Lines of Markdown: mechanisms down, tasks across, a letter for each level."""
-    tasks = list(diagnostics.TASKS)
-    head = ["mechanism", *(f"`{task}`" for task in tasks)]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    head = ["mechanism", *(f"`{name}`" for name in LEVELS)]
+    lines = [f"| {' | '.join(head)} |", "|:--" + "|:-:" * len(LEVELS) + "|"]
     for mechanism in grid.MECHANISMS:
         letters = [
             " ".join(
                 LETTERS[found[key].outcome] if (key := (mechanism, task, level)) in found else "?"
                 for level in LEVELS[task]
             )
-            for task in tasks
+            for task in LEVELS
         ]
         lines.append(f"| {' | '.join([mechanism, *letters])} |")
     return lines
