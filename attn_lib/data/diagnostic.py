@@ -144,8 +144,8 @@ def marked_neighbour(noise=0.5, n_train=2000, n_test=2000, dtype=torch.float32, 
     one of these 24. The label is the sign of that one, before the noise.
 
     Whoever knows the marked cell alone is right with probability Phi(1 / noise), which is what
-    ``bayes`` in :mod:`attn_lib.diagnostics` holds, and the best for a gate that reaches less than
-    six columns. The other cell of the row tells as much, so Bayes is Phi(sqrt(2) / noise).
+    ``bayes`` in :mod:`attn_lib.diagnostics` holds. The other cell of the row tells as much, so who
+    knows both is right with probability Phi(sqrt(2) / noise).
 
     Exchange the columns 3 and 9: the mark then stands at the other cell of
     its row, and the label is the opposite. But the rows hold the same numbers as before, and the
