@@ -234,6 +234,9 @@ def channel_by_place(
     and b, so by the inequality of Cauchy and Schwarz nothing is better than equal factors:
     Phi(0.2 sqrt(144 / G)), which is what a network without gates reaches.
 
+    This holds for factors that do not depend on the evidence itself. A gate that sees kind and
+    evidence at one place, as it does in "rows", is an activation function, and can pass the bound.
+
     Parameters
     ----------
     groups : int
