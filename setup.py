@@ -16,7 +16,8 @@ class BuildWithResults(build_py):
         super().run()
         if self.editable_mode:  # a checkout, where they are found in place
             return
-        for path in EXPERIMENTS.glob("*/results/**/*"):
+        stored = [*EXPERIMENTS.glob("*/results/**/*"), *EXPERIMENTS.glob("diagnostics/*.json*")]
+        for path in stored:
             if path.is_file():
                 target = Path(self.build_lib, "attn_lib", "data", "measured")
                 target /= path.relative_to(EXPERIMENTS)

@@ -91,7 +91,7 @@ TASKS = {
         data.marked_neighbour,
         "a gate on places that depends on their neighbours",
         ((0.5,), (1.0,), (2.0,)),
-        lambda noise: _phi(1 / noise),
+        lambda noise: _phi(1 / noise),  # from the marked cell; the whole row tells more
         lambda noise: 0.5,
     ),
     "same_row": Task(

@@ -143,7 +143,11 @@ def marked_neighbour(noise=0.5, n_train=2000, n_test=2000, dtype=torch.float32, 
     plus noise of deviation ``noise`` in all 144 cells. Channel 5 is 3 in one cell, at the right of
     one of these 24. The label is the sign of that one, before the noise.
 
-    Bayes: Phi(1 / noise). Exchange the columns 3 and 9: the mark then stands at the other cell of
+    Whoever knows the marked cell alone is right with probability Phi(1 / noise), which is what
+    ``bayes`` in :mod:`attn_lib.diagnostics` holds. The other cell of the row tells as much, so who
+    knows both is right with probability Phi(sqrt(2) / noise).
+
+    Exchange the columns 3 and 9: the mark then stands at the other cell of
     its row, and the label is the opposite. But the rows hold the same numbers as before, and the
     columns do too, in another order. So a network whose gates depend on channels, rows and columns
     without regard to their order has the same logits, and is right for half: 1/2.
@@ -229,6 +233,9 @@ def channel_by_place(
     another, the evidence is a_1 b_1 + ... + a_G b_G against noise that grows with the lengths of a
     and b, so by the inequality of Cauchy and Schwarz nothing is better than equal factors:
     Phi(0.2 sqrt(144 / G)), which is what a network without gates reaches.
+
+    This holds for factors that do not depend on the evidence itself. A gate that sees kind and
+    evidence at one place, as it does in "rows", is an activation function, and can pass the bound.
 
     Parameters
     ----------

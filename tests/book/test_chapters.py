@@ -22,6 +22,7 @@ OTHERS = {
     "training": "TR",
     "profiling": "PR",
     "looking_inside": "LI",
+    "diagnostics": "D",
 }
 PREFIXES = OTHERS | {k: v[0] for k, v in MECHANISMS.items()}
 PATH = (

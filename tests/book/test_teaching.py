@@ -19,6 +19,7 @@ NAMES = {
     "What attention costs": "cost",
     "Profiling": "profiling",
     "Looking inside": "looking_inside",
+    "What each mechanism can see": "diagnostics",
 }
 NUMBERS = r"\d+(?: to \d+)?(?:(?:, | and )\d+(?: to \d+)?)*"
 
