@@ -116,10 +116,10 @@ class Gate(Attention):
 def _check_broadcast(tensor, x):
     if isinstance(x, fx.Proxy) or torch.jit.is_tracing() or torch.compiler.is_compiling():
         return  # sizes stay open
-    if tensor.dim() != 4 or any(a not in (1, b) for a, b in zip(tensor.shape, x.shape)):
+    if tensor.dim() != 4 or any(tensor.shape[i] not in (1, x.shape[i]) for i in range(4)):
         raise ValueError(
-            f"the parts of a Gate made a tensor of shape {tuple(tensor.shape)}; expected four axes, "
-            f"each of length 1 or as in the feature map, {tuple(x.shape)}"
+            f"the parts of a Gate made a tensor of shape {tuple(tensor.shape)}; expected four "
+            f"axes, each of length 1 or as in the feature map, {tuple(x.shape)}"
         )
 
 
@@ -199,7 +199,7 @@ class Branches(nn.Module):
         tensors = x if isinstance(x, tuple) else (x,) * len(self.parts)
         if len(tensors) != len(self.parts):
             raise ValueError(f"{len(self.parts)} branches cannot take {len(tensors)} tensors")
-        return tuple(part(tensor) for part, tensor in zip(self.parts, tensors))
+        return tuple(part(tensor) for part, tensor in zip(self.parts, tensors, strict=True))
 
 
 class Merge(nn.Module):
@@ -248,11 +248,13 @@ class Together(nn.Module):
         if not isinstance(x, tuple):
             raise ValueError("Together needs the tensors of Branches; got one tensor")
         flat = self.parts(torch.cat([tensor.flatten(2) for tensor in x], 2)[:, :, :, None])
-        lengths = [tensor.shape[2] * tensor.shape[3] for tensor in x]
-        return tuple(
-            piece.reshape(piece.shape[0], piece.shape[1], tensor.shape[2], tensor.shape[3])
-            for piece, tensor in zip(flat.split(lengths, 2), x)
-        )
+        pieces, start = [], 0
+        for tensor in x:
+            h, w = tensor.shape[2], tensor.shape[3]
+            piece = flat[:, :, start : start + h * w]
+            pieces.append(piece.reshape(piece.shape[0], piece.shape[1], h, w))
+            start = start + h * w
+        return tuple(pieces)
 
 
 class Swapped(nn.Module):
