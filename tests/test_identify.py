@@ -4,6 +4,7 @@ import pytest
 import torch
 from others import timm
 from timm import layers as theirs
+from timm.layers import cbam, coord_attn, global_context, non_local_attn, squeeze_excite
 from torch import nn
 
 from attn_lib import layers, models
@@ -51,7 +52,7 @@ FLAT = [nn.Flatten()]
 
 LAYERS = [  # module or state dict, family, part of the repository, part of what is known
     (theirs.SEModule(64), "se", "pytorch-image-models", {"hidden": 8, "bias": True}),
-    (theirs.SqueezeExciteCl(64), "se", "attn_lib", {"channels": 64, "reduction": 8}),
+    (squeeze_excite.SqueezeExciteCl(64), "se", "attn_lib", {"channels": 64, "reduction": 8}),
     (tree(fc=mlp(bias=False)), "se", "moskomule", TWO | {"bias": False}),
     (
         tree(ChannelGate__mlp=mlp(first=FLAT), SpatialGate__spatial=conv_bn()),
@@ -60,8 +61,8 @@ LAYERS = [  # module or state dict, family, part of the repository, part of what
         TWO | {"kernel_size": 7},
     ),
     (tree(ChannelGate__mlp=mlp(first=FLAT)), "cbam", "Jongchan", TWO),
-    (theirs.CbamModule(32), "cbam", "pytorch-image-models", TWO | {"bias": False}),
-    (theirs.LightCbamModule(32), "cbam", "pytorch-image-models", TWO),
+    (cbam.CbamModule(32), "cbam", "pytorch-image-models", TWO | {"bias": False}),
+    (cbam.LightCbamModule(32), "cbam", "pytorch-image-models", TWO),
     (
         tree(ca__se=mlp(conv=True, bias=False), sa__conv=nn.Conv2d(2, 1, 49)),
         "cbam",
@@ -77,7 +78,7 @@ LAYERS = [  # module or state dict, family, part of the repository, part of what
     (nn.ModuleDict({"conv": nn.Conv1d(1, 1, 5)}), "eca", "BangguWu", {"kernel_size": 5}),
     (theirs.EcaModule(64), "eca", "BangguWu", {"kernel_size": 3, "bias": False}),
     (theirs.EcaModule(64, use_mlp=True), "eca", "pytorch-image-models", {"hidden": 8}),
-    (theirs.CoordAttn(64), "coordinate", "houqb", {"bias": False, "hidden": 8}),
+    (coord_attn.CoordAttn(64), "coordinate", "houqb", {"bias": False, "hidden": 8}),
     (layers.CoordinateAttention(64), "coordinate", "houqb", {"bias": True}),
     (layers.BAM(32), "bam", "attn_lib", TWO),
     (layers.CBAM(32, kernel_size=3), "cbam", "attn_lib", TWO | {"kernel_size": 3}),
@@ -95,7 +96,7 @@ LAYERS = [  # module or state dict, family, part of the repository, part of what
         TWO | {"softmax pooling": True, "multiplies": False},
     ),
     (
-        theirs.GlobalContext(32, fuse_add=True),
+        global_context.GlobalContext(32, fuse_add=True),
         "gc",
         "pytorch-image-models",
         {"adds": True, "softmax pooling": True},
@@ -124,10 +125,10 @@ LAYERS = [  # module or state dict, family, part of the repository, part of what
         "landskape-ai",
         {"kernel_size": 7, "spatial view": False},
     ),
-    (theirs.coord_attn.EfficientLocalAttn(32), "ela", "pytorch-image-models", {"kernel_size": 7}),
+    (coord_attn.EfficientLocalAttn(32), "ela", "pytorch-image-models", {"kernel_size": 7}),
     (theirs.EffectiveSEModule(32), "ese", "vovnet", {"channels": 32}),
     (parameters(weight=(1, 64, 1, 1), bias=(1, 64, 1, 1)), "sge", "implus", {"groups": 64}),
-    (theirs.NonLocalAttn(64), "nonlocal", "pytorch-image-models", {"hidden": 8}),
+    (non_local_attn.NonLocalAttn(64), "nonlocal", "pytorch-image-models", {"hidden": 8}),
 ]
 
 
@@ -204,7 +205,7 @@ def test_nothing_known_and_nothing_given():
 
 def test_from_a_shell(tmp_path, capsys):
     file = tmp_path / "cbam.pth"
-    torch.save(theirs.CbamModule(32).state_dict(), file)
+    torch.save(cbam.CbamModule(32).state_dict(), file)
     main([str(file), "--identify"])
     printed = capsys.readouterr().out
     assert printed.startswith("cbam (CbamModule), 1 layer\n  names of: huggingface/")
