@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from others import timm
+from others import timm, torchvision
 from timm import layers as theirs
 from timm.layers import cbam, coord_attn, global_context, non_local_attn, squeeze_excite
 from torch import nn
@@ -157,6 +157,15 @@ def test_a_whole_model():
     }
 
 
+def test_networks_of_other_libraries():
+    with torch.device("meta"):
+        networks = torchvision.models.mobilenet_v3_small(), timm.create_model("efficientnet_b0")
+    for network, places in zip(networks, (9, 16), strict=True):
+        (variant,) = identify(network.state_dict())
+        assert (variant.family, len(variant.places)) == ("se", places)
+        assert "sigmoid or hard sigmoid" in variant.open
+
+
 def test_layers_beside_the_convolutions():
     block = tree(conv1=nn.Conv2d(3, 32, 3), fc1=nn.Linear(32, 2), fc2=nn.Linear(2, 32))
     (variant,) = identify(nn.Sequential(block, block).state_dict())
@@ -186,7 +195,7 @@ def test_the_official_names_of_bam():
     }
     weights = tree(**{k.replace(".", "__"): m for k, m in official.items()}).state_dict()
     (variant,) = identify(weights)
-    assert variant.repository == "Jongchan/attention-module"
+    assert variant.repository.startswith("Jongchan/attention-module")
     assert "product or sum of the branches" in variant.open
     from_official("bam", weights)  # which has the same names in its table
 

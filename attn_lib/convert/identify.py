@@ -95,7 +95,7 @@ def _matches(layer, shapes):
         if layer.beside:  # among the block's own modules
             tops = {tensor.partition(".")[0] for tensor in layer.tensors}
             inside = {key: full for key, full in inside.items() if key.partition(".")[0] in tops}
-            if f"{prefix}conv1.weight" not in shapes:
+            if f"{prefix}{layer.beside}" not in shapes:
                 continue
         sizes = {}
         if (
@@ -151,7 +151,7 @@ class _Layer(NamedTuple):
     bias: str = ""  # the name whose presence says that there are biases
     says: dict = {}  # what else the presence of a name says
     open: tuple = ()
-    beside: bool = False  # the names lie beside those of a block's convolutions
+    beside: str = ""  # a name of the block, whose own modules these lie among
 
 
 def _norm(*names, size):
@@ -253,10 +253,26 @@ _LAYERS = [
     _Layer(
         "se",
         "fc1 and fc2, 1x1 convolutions",
-        "huggingface/pytorch-image-models; Cadene/pretrained-models.pytorch",
+        "huggingface/pytorch-image-models (SEModule); Cadene/pretrained-models.pytorch; "
+        "pytorch/vision (MobileNetV3, EfficientNet)",
         _two("fc1", "fc2", conv=True),
         _biases("fc1", "fc2") | _norm("bn", size="M") | _count("bn"),
         bias="fc1.bias",
+    ),
+    _Layer(
+        "se",
+        "conv_reduce and conv_expand",
+        "huggingface/pytorch-image-models (MobileNetV3, EfficientNet)",
+        _two("conv_reduce", "conv_expand", conv=True, bias=True),
+        bias="conv_reduce.bias",
+    ),
+    _Layer(
+        "se",
+        "_se_reduce and _se_expand among a block's convolutions",
+        "lukemelas/EfficientNet-PyTorch",
+        _two("_se_reduce", "_se_expand", conv=True, bias=True),
+        bias="_se_reduce.bias",
+        beside="_depthwise_conv.weight",
     ),
     _Layer(
         "se",
@@ -273,7 +289,7 @@ _LAYERS = [
         "se",
         "fc.0 and fc.2, linear",
         "moskomule/senet.pytorch; xmu-xiaoma666/External-Attention-pytorch; "
-        "changzy00/pytorch-attention",
+        "changzy00/pytorch-attention; pprp/awesome-attention-mechanism-in-cv",
         _two("fc.0", "fc.2"),
         _biases("fc.0", "fc.2"),
         bias="fc.0.bias",
@@ -284,7 +300,15 @@ _LAYERS = [
         "miraclewkf/SENet-PyTorch",
         _two("fc1", "fc2", bias=True),
         bias="fc1.bias",
-        beside=True,
+        beside="conv1.weight",
+    ),
+    _Layer(
+        "se",
+        "fc1 and fc2 beside a block's convolutions, 1x1 convolutions",
+        "pprp/awesome-attention-mechanism-in-cv",
+        _two("fc1", "fc2", conv=True, bias=True),
+        bias="fc1.bias",
+        beside="conv1.weight",
     ),
     _Layer(
         "cbam",
@@ -349,12 +373,25 @@ _LAYERS = [
         "without batch norm and biases, beside a block's convolutions",
         "luuuyi/CBAM.PyTorch",
         _two("ca.fc.0", "ca.fc.2", conv=True) | {"sa.conv1.weight": "1 2 K K"},
-        beside=True,
+        beside="conv1.weight",
+    ),
+    _Layer(
+        "cbam",
+        "without batch norm and biases, beside a block's convolutions",
+        "pprp/awesome-attention-mechanism-in-cv",
+        _two("ca.sharedMLP.0", "ca.sharedMLP.2", conv=True) | {"sa.conv.weight": "1 2 K K"},
+        beside="conv1.weight",
+    ),
+    _Layer(
+        "cbam",
+        "without batch norm",
+        "Peachypie98/CBAM",
+        _two("cam.linear.0", "cam.linear.2", bias=True) | {"sam.conv.weight": "1 2 K K"},
     ),
     _Layer(
         "bam",
         "official",
-        "Jongchan/attention-module",
+        "Jongchan/attention-module; pprp/awesome-attention-mechanism-in-cv",
         *_OFFICIAL_BAM,
     ),
     _Layer("bam", "attn_lib", "attn_lib", *_OUR_BAM),
@@ -443,6 +480,13 @@ _LAYERS = [
         | {"sSE.conv.weight": "1 C 1 1", "sSE.conv.bias": "1"},
     ),
     _Layer(
+        "scse",
+        "without biases, and no ReLU in its code",
+        "pprp/awesome-attention-mechanism-in-cv",
+        _two("cSE.Conv_Squeeze", "cSE.Conv_Excitation", conv=True)
+        | {"sSE.Conv1x1.weight": "1 C 1 1"},
+    ),
+    _Layer(
         "gather_excite",
         "gather and mlp",
         "huggingface/pytorch-image-models",
@@ -477,12 +521,12 @@ _LAYERS = [
         {"conv_fc1.weight": "M C 1 1", "conv_fc2.weight": "D M 1 1", "conv2g.weight": "C I 3 3"}
         | _norm("bn_fc1", size="M"),
         _count("bn_fc1"),
-        beside=True,
+        beside="conv1.weight",
     ),
     _Layer(
         "gc",
         "official: the context is added",
-        "xvjiarui/GCNet",
+        "xvjiarui/GCNet; pprp/awesome-attention-mechanism-in-cv",
         _under("channel_add_conv", _CONTEXT),
         {"conv_mask.weight": "1 C 1 1", "conv_mask.bias": "1"}
         | _under("channel_mul_conv", _CONTEXT),
@@ -491,7 +535,7 @@ _LAYERS = [
     _Layer(
         "gc",
         "official: the context multiplies",
-        "xvjiarui/GCNet",
+        "xvjiarui/GCNet; pprp/awesome-attention-mechanism-in-cv",
         _under("channel_mul_conv", _CONTEXT),
         {"conv_mask.weight": "1 C 1 1", "conv_mask.bias": "1"},
         says={"softmax pooling": "conv_mask.weight"},
@@ -548,7 +592,7 @@ _LAYERS = [
     _Layer(
         "triplet",
         "ChannelGateH, ChannelGateW and SpatialGate",
-        "landskape-ai/triplet-attention (MODELS)",
+        "landskape-ai/triplet-attention (MODELS); pprp/awesome-attention-mechanism-in-cv",
         _basic("ChannelGateH.spatial", "ChannelGateW.spatial"),
         _basic("SpatialGate.spatial")
         | _count(*[f"{n}.spatial.bn" for n in ("ChannelGateH", "ChannelGateW", "SpatialGate")]),
