@@ -1,5 +1,8 @@
 """identify: the layers of published repositories are found by their names, alone and in models."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from others import timm, torchvision
@@ -224,3 +227,11 @@ def test_from_a_shell(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(file), "out.pth"])
     assert "belong together" in capsys.readouterr().err
+
+
+def test_the_page_prints_what_it_shows(capsys):
+    page = Path(__file__).parents[1] / "book/implementations.md"
+    text = page.read_text(encoding="utf-8")
+    code, printed = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.S).groups()
+    exec(code, {})
+    assert capsys.readouterr().out == printed
