@@ -135,7 +135,10 @@ def _known(layer, sizes, inside):
 
 def _together(all_known):
     """One value for an option, or a tuple of those that there are."""
-    values = {name: {known.get(name) for known in all_known} - {None} for name in all_known[0]}
+    values = {}
+    for known in all_known:
+        for name, value in known.items():
+            values.setdefault(name, set()).add(value)
     return {k: v.pop() if len(v) == 1 else tuple(sorted(v)) for k, v in values.items()}
 
 
