@@ -179,9 +179,10 @@ def _biases(first, second):
 
 
 _GATE = "sigmoid or hard sigmoid"
+_ORDER = "maximum or mean first in the spatial convolution"
 _OPEN = {
     "se": (_GATE, "ReLU or another function in the bottleneck", "mean alone, or with the maximum"),
-    "cbam": ("maximum or mean first in the spatial convolution", "whether the input is added"),
+    "cbam": ("whether the input is added",),
     "bam": ("product or sum of the branches", "dilation"),
     "eca": (_GATE, "padding with zeros or circular", "number of channels"),
     "coordinate": ("sigmoid, hard sigmoid or no function", "h-swish or another function"),
@@ -320,7 +321,7 @@ _LAYERS = [
         _two("ChannelGate.mlp.1", "ChannelGate.mlp.3", bias=True) | _basic("SpatialGate.spatial"),
         _count("SpatialGate.spatial.bn"),
         bias="ChannelGate.mlp.1.bias",
-        open=("which poolings (pool_types)",),
+        open=(_ORDER, "which poolings (pool_types)"),
     ),
     _Layer(
         "cbam",
@@ -337,7 +338,7 @@ _LAYERS = [
         _two("channel.fc1", "channel.fc2", conv=True) | _basic("spatial.conv"),
         _biases("channel.fc1", "channel.fc2") | _count("spatial.conv.bn"),
         bias="channel.fc1.bias",
-        open=(_GATE,),
+        open=(_ORDER, _GATE),
     ),
     _Layer(
         "cbam",
@@ -358,18 +359,21 @@ _LAYERS = [
         | _norm("spatial.bn", size="1"),
         _count("spatial.bn"),
         bias="channel.fc1.bias",
+        open=(_ORDER,),
     ),
     _Layer(
         "cbam",
         "without batch norm, convolution with bias",
         "xmu-xiaoma666/External-Attention-pytorch",
         _two("ca.se.0", "ca.se.2", conv=True) | {"sa.conv.weight": "1 2 K K", "sa.conv.bias": "1"},
+        open=(_ORDER,),
     ),
     _Layer(
         "cbam",
         "without batch norm and biases",
         "changzy00/pytorch-attention",
         _two("ca.fc.0", "ca.fc.2", conv=True) | {"sa.conv.weight": "1 2 K K"},
+        open=(_ORDER,),
     ),
     _Layer(
         "cbam",
@@ -377,6 +381,7 @@ _LAYERS = [
         "luuuyi/CBAM.PyTorch",
         _two("ca.fc.0", "ca.fc.2", conv=True) | {"sa.conv1.weight": "1 2 K K"},
         beside="conv1.weight",
+        open=(_ORDER,),
     ),
     _Layer(
         "cbam",
@@ -384,12 +389,14 @@ _LAYERS = [
         "pprp/awesome-attention-mechanism-in-cv",
         _two("ca.sharedMLP.0", "ca.sharedMLP.2", conv=True) | {"sa.conv.weight": "1 2 K K"},
         beside="conv1.weight",
+        open=(_ORDER,),
     ),
     _Layer(
         "cbam",
         "without batch norm",
         "Peachypie98/CBAM",
         _two("cam.linear.0", "cam.linear.2", bias=True) | {"sam.conv.weight": "1 2 K K"},
+        open=(_ORDER,),
     ),
     _Layer(
         "bam",
