@@ -10,6 +10,7 @@ from attn_lib.layers.bam import BAM
 from attn_lib.layers.cbam import CBAM, ChannelAttention, SpatialAttention
 from attn_lib.layers.coordinate import CoordinateAttention
 from attn_lib.layers.eca import EfficientChannelAttention
+from attn_lib.layers.gate import Gate
 from attn_lib.layers.se import SqueezeExcitation
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "ChannelAttention",
     "CoordinateAttention",
     "EfficientChannelAttention",
+    "Gate",
     "SpatialAttention",
     "SqueezeExcitation",
     "build",

@@ -289,7 +289,7 @@ def test_a_class_list_names_the_students(tmp_path):
         (["nowhere", "--assignment", "se"], "does not exist"),
         ([__file__, "--assignment", "se"], "is neither"),
         ([str(Path(__file__).parent), "--assignment", "se"], "no notebook"),
-        ([str(Path(__file__).parent)], "say which: ASSIGNMENT=... is one of capstone"),
+        ([str(Path(__file__).parent)], "say which: ASSIGNMENT=... is one of bam, "),
         ([str(Path(__file__).parent), "--assignment", "nothing"], "there is no|no notebook"),
         (["nowhere", "--isolation", "trust"], "got 'trust'"),
     ],
