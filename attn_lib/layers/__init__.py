@@ -1,7 +1,8 @@
 """The mechanisms as PyTorch modules.
 
 Every layer maps (N, C, H, W) to the same shape, dtype, device and memory format, and
-``layer.gates(x)`` is a dictionary of what multiplies x.
+``layer.gates(x)`` is a dictionary of what multiplies x. Layers that add to x or replace it have no
+gates (:class:`NonLocal`, :class:`SelectiveKernel`, :class:`GlobalContext` where it adds).
 """
 
 import inspect
@@ -10,7 +11,14 @@ from attn_lib.layers.bam import BAM
 from attn_lib.layers.cbam import CBAM, ChannelAttention, SpatialAttention
 from attn_lib.layers.coordinate import CoordinateAttention
 from attn_lib.layers.eca import EfficientChannelAttention
+from attn_lib.layers.ela import EfficientLocalAttention
+from attn_lib.layers.ema import EfficientMultiScaleAttention
+from attn_lib.layers.global_context import GlobalContext
+from attn_lib.layers.non_local import NonLocal
 from attn_lib.layers.se import SqueezeExcitation
+from attn_lib.layers.simam import SimAM
+from attn_lib.layers.sk import SelectiveKernel
+from attn_lib.layers.triplet import TripletAttention
 
 __all__ = [
     "BAM",
@@ -18,8 +26,15 @@ __all__ = [
     "ChannelAttention",
     "CoordinateAttention",
     "EfficientChannelAttention",
+    "EfficientLocalAttention",
+    "EfficientMultiScaleAttention",
+    "GlobalContext",
+    "NonLocal",
+    "SelectiveKernel",
+    "SimAM",
     "SpatialAttention",
     "SqueezeExcitation",
+    "TripletAttention",
     "build",
 ]
 
@@ -29,6 +44,13 @@ _LAYERS = {
     "bam": BAM,
     "eca": EfficientChannelAttention,
     "coordinate": CoordinateAttention,
+    "ela": EfficientLocalAttention,
+    "ema": EfficientMultiScaleAttention,
+    "gc": GlobalContext,
+    "nonlocal": NonLocal,
+    "simam": SimAM,
+    "sk": SelectiveKernel,
+    "triplet": TripletAttention,
 }
 
 
@@ -38,7 +60,8 @@ def build(name, channels, **options):
     Parameters
     ----------
     name : str
-        ``"se"``, ``"cbam"``, ``"bam"``, ``"eca"``, ``"coordinate"``.
+        ``"se"``, ``"cbam"``, ``"bam"``, ``"eca"``, ``"coordinate"``, ``"ela"``, ``"ema"``,
+        ``"gc"``, ``"nonlocal"``, ``"simam"``, ``"sk"``, ``"triplet"``.
     channels : int
         C, the channels of the feature map.
     options
