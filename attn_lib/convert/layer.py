@@ -15,6 +15,12 @@ LAYERS = {
     "bam": layers.BAM,
     "eca": layers.EfficientChannelAttention,
     "coordinate": layers.CoordinateAttention,
+    "ela": layers.EfficientLocalAttention,
+    "ema": layers.EfficientMultiScaleAttention,
+    "gc": layers.GlobalContext,
+    "nonlocal": layers.NonLocal,
+    "sk": layers.SelectiveKernel,
+    "triplet": layers.TripletAttention,
 }
 
 
@@ -57,7 +63,14 @@ def convert_layer(family, group):
         )
     if family == "timm":
         _as_official(mechanism, layer)
+    if "t" in names:  # timm's non-local block divides its logits by the root of C
+        for name in ("theta.weight", "theta.bias"):
+            if name in layer:
+                key, tensor = layer[name]
+                layer[name] = (key, tensor * layer["theta.weight"][1].shape[1] ** -0.5)
     options = _options(mechanism, layer)
+    if mechanism == "nonlocal":
+        options["subsample"] = "g.0" in names
     with torch.device("meta"):
         # ECA's one kernel does not tell the number of channels; any will do
         wanted = LAYERS[mechanism](**({"channels": 1} if mechanism == "eca" else {}) | options)
@@ -97,6 +110,8 @@ def _options(mechanism, layer):
             )
         return key, tensor.shape
 
+    if mechanism in _FURTHER:
+        return _FURTHER[mechanism](shape, layer)
     options = {}
     if mechanism in ("eca", "cbam", "spatial"):
         name = "spatial.conv.weight" if mechanism == "cbam" else "conv.weight"
@@ -112,19 +127,88 @@ def _options(mechanism, layer):
     key, sizes = shape(first.get(mechanism, "fc1") + ".weight", 2)
     hidden, channels = sizes[:2]
     least = 8 if mechanism == "coordinate" else 1
-    default = default_of(mechanism, "reduction")
-    for reduction in (default, channels // max(1, hidden), channels):
-        if reduction > 0 and max(least, channels // reduction) == hidden:
-            break
-    else:
-        raise ValueError(
-            f"{key!r} has {hidden} units for C = {channels}; attn_lib's layer has "
-            f"max({least}, C // reduction), which is {hidden} for no reduction"
-        )
+    reduction = _reduction(mechanism, key, hidden, channels, least)
     options |= {"channels": channels, "reduction": reduction}
     if mechanism == "se":
         options["bias"] = "fc1.bias" in layer
     return options
+
+
+def _reduction(mechanism, key, hidden, channels, least=1):
+    """The r for which max(least, C // r) is ``hidden``, the default where it fits."""
+    default = default_of(mechanism, "reduction")
+    for reduction in (default, channels // max(1, hidden), channels):
+        if reduction > 0 and max(least, channels // reduction) == hidden:
+            return reduction
+    raise ValueError(
+        f"{key!r} has {hidden} units for C = {channels}; attn_lib's layer has "
+        f"max({least}, C // reduction), which is {hidden} for no reduction"
+    )
+
+
+def _ela(shape, layer):
+    _, (channels, width, k) = shape("conv.weight", 3)
+    return {"channels": channels, "kernel_size": k, "width": width}
+
+
+def _ema(shape, layer):  # a group's weights do not tell how many groups there are
+    _, (m, *_) = shape("conv1x1.weight", 2)
+    groups = default_of("ema", "groups")
+    return {"channels": m * groups, "groups": groups}
+
+
+def _gc(shape, layer):
+    parts = {name.partition(".")[0] for name in layer}
+    both = parts >= {"add", "multiply"}
+    branch = "multiply" if "add" not in parts else "add"
+    key, (hidden, channels, *_) = shape(f"{branch}.fc1.weight", 2)
+    return {
+        "channels": channels,
+        "reduction": _reduction("gc", key, hidden, channels),
+        "fusion": "both" if both else branch,
+        "pooling": "attention" if "mask" in parts else "mean",
+    }
+
+
+def _nonlocal(shape, layer):
+    key, (hidden, channels, *_) = shape("g.weight", 2)
+    return {
+        "channels": channels,
+        "reduction": _reduction("nonlocal", key, hidden, channels),
+        "pairwise": "embedded" if "theta.weight" in layer else "gaussian",
+        "batch_norm": "bn.weight" in layer,
+    }
+
+
+def _sk(shape, layer):
+    _, (channels, width, *_) = shape("paths.0.conv.weight", 4)
+    _, (hidden, *_) = shape("fc1.weight", 2)
+    branches = len({name.split(".")[1] for name in layer if name.startswith("paths.")})
+    reduction, minimum = default_of("sk", "reduction"), default_of("sk", "minimum")
+    if max(channels // reduction, minimum) != hidden:
+        reduction, minimum = channels, hidden
+    return {
+        "channels": channels,
+        "branches": branches,
+        "groups": channels // max(1, width),
+        "reduction": reduction,
+        "minimum": minimum,
+    }
+
+
+def _triplet(shape, layer):
+    _, (*_, k) = shape("cw.conv.weight", 4)
+    return {"kernel_size": k, "spatial": "hw.conv.weight" in layer}
+
+
+_FURTHER = {
+    "ela": _ela,
+    "ema": _ema,
+    "gc": _gc,
+    "nonlocal": _nonlocal,
+    "sk": _sk,
+    "triplet": _triplet,
+}
 
 
 def default_of(mechanism, option):
@@ -155,6 +239,8 @@ def fitted(named, wanted, where, optional=()):
 
 
 def _without_ones(shape):
-    """(M, N, 1, 1) as (M, N): a 1x1 convolution is a linear map."""
+    """(M, N, 1, 1) as (M, N): a 1x1 convolution is a linear map; (M, 1, 1) as (M,)."""
     shape = tuple(shape)
-    return shape[:2] if all(size == 1 for size in shape[2:]) else shape
+    while len(shape) > 1 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape

@@ -12,12 +12,12 @@ __all__ = ["NonLocal"]
 class NonLocal(Attention):
     """Add to every position a weighted sum over all positions.
 
-    y = x + BN(W (A g)), where g = W_g x + b_g, and A weighs position j for position i: equations 1
-    and 6 of the paper. A is a softmax over j of theta_i · phi_j with theta = W_theta x + b_theta
-    and phi alike (embedded Gaussian), a softmax of x_i · x_j (Gaussian), or theta_i · phi_j divided
-    by the number of positions (dot product); the logits are not scaled. The batch norm starts at
-    weight 0, so that the layer starts as the identity. A is H W x H W or, subsampled, a quarter
-    of it.
+    y = x + BN(W (A g)), where g = W_g x + b_g, and A weighs position j for position i. A is a
+    softmax over j of theta_i · phi_j with theta = W_theta x + b_theta and phi alike (embedded
+    Gaussian), a softmax of x_i · x_j (Gaussian), or theta_i · phi_j divided by the number of
+    positions (dot product); the logits are not scaled. The batch norm starts at weight 0, so that
+    the layer starts as the identity. A is H W x H W, or a quarter of it where j is subsampled.
+    Defaults and start are those of AlexHex7/Non-local_pytorch (the authors' code is for Caffe2).
 
     Parameters
     ----------

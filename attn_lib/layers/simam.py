@@ -14,10 +14,9 @@ class SimAM(Attention):
     """Scale every value by a gate that is larger the further it lies from its channel's mean.
 
     d = (x - mean of x over H and W)^2, v = sum of d over H and W / (H W - 1),
-    y = x sigmoid(d / (4 (v + lambda)) + 1/2): the inverse of the paper's minimal energy. There are
-    no parameters. The paper's closed form divides by M = H W, the authors' code by H W - 1, as
-    here; a feature map of one position, where that is 0, is divided by 1, and its gate is
-    sigmoid(1/2).
+    y = x sigmoid(d / (4 (v + lambda)) + 1/2), as in the authors' code (ZjjConan/SimAM): the gate is
+    computed from the inverse of the paper's minimal energy. There are no parameters. On a feature
+    map of one position, where H W - 1 is 0, the gate is sigmoid(1/2).
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ class SelectiveKernel(Attention):
 
     U_i = relu(BN(conv_i(x))) for i = 1 … M ("split"); z = relu(BN(W1 g)), where g is the mean over
     H and W of the sum of the U_i; a = softmax over i of W2 z ("fuse"); y = sum of a_i U_i
-    ("select"): section 3.1 of the paper. conv_i is a 3x3 convolution of dilation i, so that it
+    ("select"). conv_i is a 3x3 convolution of dilation i, so that it
     covers 3, 5, 7, … positions. No linear map and no convolution has a bias. As in the authors'
     Caffe files, the output is not x times a gate.
 

@@ -1,0 +1,41 @@
+"""SimAM: its equation, and a feature map of one position."""
+
+import pytest
+import torch
+from naive import assert_same
+
+from attn_lib.layers import SimAM
+
+
+def naive(lam):
+    """The energy of each value, one channel at a time (ZjjConan/SimAM, simam_module.py)."""
+
+    def compute(x, parameters):
+        channels = []
+        for channel in x.flatten(0, 1):
+            d = (channel - channel.mean()) ** 2
+            v = d.sum() / (channel.numel() - 1)
+            channels.append(channel / (1 + torch.exp(-(d / (4 * (v + lam)) + 0.5))))
+        return torch.stack(channels).reshape(x.shape)
+
+    return compute
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (1, 2, 1, 6)])
+@pytest.mark.parametrize("lam", [1e-4, 0.3])
+def test_equation(shape, lam):
+    assert_same(SimAM(lam=lam), naive(lam), shape)
+
+
+def test_one_position_and_one_value():
+    x = torch.full((2, 3, 1, 1), 7.0, requires_grad=True)
+    y = SimAM(3)(x)
+    torch.testing.assert_close(y, x * torch.sigmoid(torch.tensor(0.5)))
+    y.sum().backward()
+    assert torch.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize("lam", [0, -1.0, float("nan")])
+def test_lam_is_positive(lam):
+    with pytest.raises(ValueError, match=f"lam must be positive and finite; got {lam}"):
+        SimAM(lam=lam)
