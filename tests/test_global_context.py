@@ -3,6 +3,7 @@
 import pytest
 import torch
 from naive import assert_same, randomised
+from others import timm
 from torch import nn
 
 from attn_lib.convert import from_official
@@ -106,8 +107,7 @@ def test_official_names(fusions, pooling, options):
 
 @pytest.mark.parametrize("scale, add", [(True, False), (False, True), (True, True)])
 def test_timm(scale, add):
-    timm = pytest.importorskip("timm.layers")
-    theirs = timm.GlobalContext(32, fuse_scale=scale, fuse_add=add).double()
+    theirs = timm.layers.GlobalContext(32, fuse_scale=scale, fuse_add=add).double()
     theirs = randomised(theirs).eval()
     fusion = "both" if scale and add else "multiply" if scale else "add"
     ours = GlobalContext(32, 8, fusion).double()

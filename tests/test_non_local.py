@@ -3,6 +3,7 @@
 import pytest
 import torch
 from naive import assert_same, normalise, randomised
+from others import timm
 from torch import nn
 
 from attn_lib.convert import from_official
@@ -98,8 +99,7 @@ def test_official_names(pairwise, subsample, batch_norm):
 
 
 def test_timm():
-    timm = pytest.importorskip("timm.layers")
-    theirs = randomised(timm.NonLocalAttn(32)).eval()
+    theirs = randomised(timm.layers.NonLocalAttn(32)).eval()
     ours = NonLocal(32, reduction=4, subsample=False).double().eval()
     ours.load_state_dict(from_official("nonlocal", theirs.state_dict()))
     x = torch.randn(2, 32, 5, 4, dtype=torch.float64)

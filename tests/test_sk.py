@@ -3,6 +3,7 @@
 import pytest
 import torch
 from naive import assert_same, normalise, randomised
+from others import timm
 from torch.nn import functional as F
 
 from attn_lib.convert import from_official
@@ -36,8 +37,7 @@ def test_equation(branches, groups):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_timm(training):
-    timm = pytest.importorskip("timm.layers")
-    theirs = timm.SelectiveKernel(16, split_input=False, groups=4, rd_channels=6)
+    theirs = timm.layers.SelectiveKernel(16, split_input=False, groups=4, rd_channels=6)
     theirs = randomised(theirs).train(training)
     ours = SelectiveKernel(16, groups=4, minimum=6).double().train(training)
     ours.load_state_dict(from_official("sk", theirs.state_dict()))

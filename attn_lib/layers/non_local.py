@@ -29,7 +29,8 @@ class NonLocal(Attention):
         How A is computed.
     subsample : bool
         Whether g and phi (or x in its place) are pooled to the maxima of 2x2 windows; the last row
-        or column of an odd size is left out, an axis of length 1 is not pooled.
+        or column of an odd size is left out, an axis of length 1 is not pooled. ``torch.export``
+        with dynamic sizes then needs ``Dim(..., min=4)`` for H and W.
     batch_norm : bool
         Whether W is followed by a batch norm; without it W starts at zero.
 

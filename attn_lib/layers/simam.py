@@ -48,7 +48,7 @@ class SimAM(Attention):
         others = x.shape[2] * x.shape[3] - 1
         if isinstance(others, int):  # while a compiler traces, the size may be unknown
             others = max(1, others)
-        variance = _fast.total(d, (2, 3)) / others
+        variance = d.sum((2, 3), keepdim=True) / others
         return {"joint": torch.sigmoid(d / (4 * (variance + self.lam)) + 0.5)}
 
     def extra_repr(self):
