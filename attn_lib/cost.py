@@ -26,10 +26,12 @@ class LayerCost(NamedTuple):
         Of the linear maps and convolutions, zero padding included; biases are not counted.
     elementwise : int
         Additions, comparisons, multiplications and sigmoids over the full map: its poolings and
-        its products. What is done on smaller tensors is left out.
+        its products; a norm counts as one. What is done on smaller tensors is left out. The
+        non-local block's weights, which are the larger tensor, are counted with it.
     moved_bytes : int
         Least traffic with memory where every operation runs by itself, as PyTorch executes
-        without a compiler: the full maps that it reads and writes, and the parameters once. A
+        without a compiler: the full maps that it reads and writes (the non-local block: and its
+        weights between positions), and the parameters once. A
         lower bound, as smaller tensors are left out; caches and fusion can go below it.
     saved_bytes : int
         What autograd keeps for the backward pass, in the module's current mode (training or
@@ -85,8 +87,9 @@ def layer_cost(module, input_shape):
     Parameters
     ----------
     module : nn.Module
-        A layer of ``attn_lib.layers``. The width of a number is that of its parameters; its mode,
-        training or evaluation, matters for ``saved_bytes`` alone.
+        A layer of ``attn_lib.layers``. The width of a number is that of its parameters, of single
+        precision where there are none; its mode, training or evaluation, matters for
+        ``saved_bytes`` alone.
     input_shape : tuple
         (N, C, H, W) of the feature map.
 
@@ -177,11 +180,12 @@ def model_cost(model, input_shape):
 
 
 # ---- formulas, one a mechanism; the equation numbers are those of the chapters
+# (the further mechanisms have none)
 
 
 def _cost(module, x, *, multiply_adds, elementwise, passes, saved, index_bytes=0):
     """LayerCost from counts of numbers; ``elementwise`` and ``passes`` in units of the map x."""
-    width = next(module.parameters()).element_size()
+    width = next(module.parameters(), torch.empty(0, dtype=torch.float32)).element_size()
     parameters = _parameters(module)
     moved = width * (passes * x + parameters)
     kept = width * saved + index_bytes
@@ -275,6 +279,130 @@ def _coordinate_attention(m, n, c, h, w):  # CA-C1, CA-C2, CA-C3
     )
 
 
+def _efficient_local_attention(m, n, c, h, w):
+    x, strips = n * c * h * w, n * c * (h + w)
+    return _cost(
+        m,
+        x,
+        multiply_adds=m.kernel_size * m.width * strips,
+        elementwise=4,  # two means, two products
+        passes=6,
+        # x; means, convolutions and logits; mean and deviation of each group, for both strips
+        saved=x + 3 * strips + 4 * n * m.gn.num_groups,
+    )
+
+
+def _efficient_multi_scale_attention(m, n, c, h, w):
+    x, width = n * c * h * w, c // m.groups
+    return _cost(
+        m,
+        x,
+        multiply_adds=n * c * width * (h + w) + 9 * x * width + 2 * x,
+        elementwise=8,  # four means, three products, norm
+        passes=16,  # means 4, products 6, norm 2, convolution 2, weighted sums 2
+        # x, between the products, before and after the norm, second branch; the gate; strips
+        saved=5 * x + x // width + 2 * n * c * (h + w) + 4 * n * c,
+    )
+
+
+def _global_context(m, n, c, h, w):
+    x, places, hidden = n * c * h * w, n * h * w, max(1, c // m.reduction)
+    weighs, adds, multiplies = m.mask is not None, m.add is not None, m.multiply is not None
+    branches = adds + multiplies
+    return _cost(
+        m,
+        x,
+        multiply_adds=2 * x * weighs + 2 * n * c * hidden * branches,
+        elementwise=branches + (not weighs),  # product, sum; mean
+        passes=2 * branches + 1 + weighs,
+        # x, where it is weighed or multiplied; the weights; z; around norm and ReLU; the gate
+        saved=x * (weighs or multiplies)
+        + places * weighs
+        + n * c
+        + branches * 2 * n * (hidden + 1)
+        + n * c * multiplies,
+    )
+
+
+def _non_local(m, n, c, h, w):
+    x, places, hidden = n * c * h * w, h * w, m.g.out_channels
+    halved = max(1, h // 2) * max(1, w // 2) if m.subsample else places
+    weights, embedded, norm = n * places * halved, m.theta is not None, m.bn is not None
+    inner = hidden if embedded else c  # channels of theta and phi
+    narrow = n * hidden * places
+    before, after, indices = 0, n * hidden * halved, 0  # g and phi, around the pooling
+    if embedded or m.subsample:
+        after += n * inner * halved
+    if m.subsample:
+        before, indices = narrow * (1 + embedded), n * (hidden + inner) * halved
+    cost = _cost(
+        m,
+        x,
+        multiply_adds=narrow * c * (4 if embedded else 2) + weights * (inner + hidden),
+        elementwise=1 + norm + (m.subsample and not embedded),  # sum, norm, maxima
+        passes=7 + 2 * norm,  # convolutions or x itself 4, norm 2, sum 3
+        # x; g, theta and phi; A; its product with g; before the norm
+        saved=x * (1 + norm)
+        + narrow * (1 + embedded)
+        + before
+        + after
+        + weights
+        + (_statistics(m.bn) if norm else 0),
+        index_bytes=8 * indices,
+    )
+    width = next(m.parameters()).element_size()
+    return cost._replace(  # A is written, normalised (read and written) and read
+        elementwise=cost.elementwise + weights,
+        moved_bytes=cost.moved_bytes + 4 * width * weights,
+    )
+
+
+def _selective_kernel(m, n, c, h, w):
+    x, hidden, branches = n * c * h * w, m.fc1.out_features, m.branches
+    norms = [m.bn1, *(path.bn for path in m.paths)]
+    return _cost(
+        m,
+        x,
+        multiply_adds=9 * branches * x * (c // m.groups) + (1 + branches) * n * c * hidden,
+        elementwise=5 * branches - 1,  # norm, ReLU and product of each; two sums; mean
+        passes=14 * branches - 5,  # 8 of each, the sums 6 (branches - 1), the mean 1
+        # x, each branch before its norm and after its ReLU; z; the bottleneck; the weights
+        saved=x * (1 + 2 * branches)
+        + n * c * (1 + branches)
+        + 2 * n * hidden
+        + sum(map(_statistics, norms)),
+    )
+
+
+def _simam(m, n, c, h, w):
+    x = n * c * h * w
+    return _cost(
+        m,
+        x,
+        multiply_adds=0,
+        elementwise=8,  # mean, difference, square, sum, quotient, 1/2 +, sigmoid, product
+        passes=15,
+        saved=4 * x + n * c,  # x, difference, square, gate; what the square is divided by
+    )
+
+
+def _triplet_attention(m, n, c, h, w):
+    x = n * c * h * w
+    places = [n * c * w, n * h * c] + ([n * h * w] if m.hw is not None else [])
+    branches = len(places)
+    norms = [m.cw.bn, m.hc.bn] + ([m.hw.bn] if m.hw is not None else [])
+    return _cost(
+        m,
+        x,
+        multiply_adds=2 * m.kernel_size**2 * sum(places),
+        elementwise=3 * branches,  # maximum and mean of each, their sums, product
+        passes=2 * branches + 1 + 2 * (branches - 2) + 3,
+        # x and the gate; of each branch two planes, convolution, gate
+        saved=2 * x + 4 * sum(places) + sum(map(_statistics, norms)),
+        index_bytes=8 * sum(places),  # where the maxima were
+    )
+
+
 _FORMULAS = {
     layers.SqueezeExcitation: _squeeze_excitation,
     layers.ChannelAttention: _channel_attention,
@@ -283,6 +411,13 @@ _FORMULAS = {
     layers.BAM: _bam,
     layers.EfficientChannelAttention: _efficient_channel_attention,
     layers.CoordinateAttention: _coordinate_attention,
+    layers.EfficientLocalAttention: _efficient_local_attention,
+    layers.EfficientMultiScaleAttention: _efficient_multi_scale_attention,
+    layers.GlobalContext: _global_context,
+    layers.NonLocal: _non_local,
+    layers.SelectiveKernel: _selective_kernel,
+    layers.SimAM: _simam,
+    layers.TripletAttention: _triplet_attention,
 }
 
 

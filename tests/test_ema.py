@@ -6,6 +6,7 @@ from naive import assert_same, normalise, randomised
 from torch import nn
 from torch.nn import functional as F
 
+from attn_lib import models
 from attn_lib.convert import from_official
 from attn_lib.layers import EfficientMultiScaleAttention
 
@@ -62,3 +63,10 @@ def test_official_names():
         from_official("ema", state | {"conv5x5.weight": torch.ones(1)})
     with pytest.raises(ValueError, match="lacks 'gn.bias'"):
         from_official("ema", {k: v for k, v in state.items() if k != "gn.bias"})
+
+
+def test_a_whole_network_of_any_number_of_groups():
+    with torch.device("meta"):
+        state = models.resnet(18, "ema", groups=8).state_dict()
+    official = {name.replace("attention", "ema"): tensor for name, tensor in state.items()}
+    assert from_official("ema", official).keys() == state.keys()

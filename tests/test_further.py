@@ -9,8 +9,9 @@ import onnx.reference
 import pytest
 import torch
 from cases import random_input
-from further import ONE_EACH, each_case, each_mechanism
+from further import each_case, each_mechanism
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from attn_lib import layers, models
@@ -228,15 +229,32 @@ def test_cost(case, shape):
         x = torch.randn(shape, requires_grad=True)
         assert cost.saved_bytes == saved_bytes(layer, x)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        layer(x)
+        layer(x.detach())
     assert counter.get_total_flops() == 2 * cost.multiply_adds
     assert model_cost(layer, shape).attention == (cost.parameters, cost.multiply_adds)
     assert cost.parameters == sum(p.numel() for p in layer.parameters())
 
 
-def test_every_further_layer_has_a_case():
-    made = {type(case.layer()) for case in ONE_EACH}
-    known = {layers._LAYERS[name] for name in layers._LAYERS}
-    five = {"se", "cbam", "bam", "eca", "coordinate"}
-    assert made == known - {layers._LAYERS[name] for name in five}
-    assert all(issubclass(kind, nn.Module) for kind in made)
+@each_case
+def test_least_traffic(case):
+    """Passes over the map, and over the non-local block's weights, counted as they run."""
+    layer, x = case.layer().eval(), torch.randn(2, case.channels, 12, 10)
+    positions = 30 if case.options.get("subsample", True) else 120
+    sizes = {x.numel(), 2 * 120 * positions if case.name == "nonlocal" else x.numel()}
+    moved = 0
+
+    class Traffic(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            nonlocal moved
+            out = func(*args, **(kwargs or {}))
+            if not func.is_view and func is not torch.ops.aten._unsafe_view.default:
+                flat = torch.utils._pytree.tree_leaves((args, kwargs, out))
+                tensors = [t for t in flat if isinstance(t, torch.Tensor)]
+                moved += sum(t.nbytes for t in tensors if t.numel() in sizes)
+            return out
+
+    with torch.no_grad(), Traffic():
+        layer(x)
+    cost = layer_cost(layer, x.shape)
+    assert cost.moved_bytes == moved + 4 * cost.parameters
+    assert cost.moved_bytes <= bytes_moved(layer, x) + 4 * cost.parameters

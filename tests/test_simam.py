@@ -4,6 +4,8 @@ import pytest
 import torch
 from naive import assert_same
 
+from attn_lib import models
+from attn_lib.convert.official import convert
 from attn_lib.layers import SimAM
 
 
@@ -39,3 +41,13 @@ def test_one_position_and_one_value():
 def test_lam_is_positive(lam):
     with pytest.raises(ValueError, match=f"lam must be positive and finite; got {lam}"):
         SimAM(lam=lam)
+
+
+def test_a_whole_network_has_the_names_of_its_backbone():
+    with torch.device("meta"):
+        state = models.resnet(18, "simam").state_dict()
+    converted, call = convert("simam", state)
+    assert converted.keys() == state.keys()
+    assert call == "models.resnet(depth=18, attention='simam')"
+    with pytest.raises(ValueError, match="cannot place 'layer1.0.simam.weight'"):
+        convert("simam", state | {"layer1.0.simam.weight": torch.ones(1)})

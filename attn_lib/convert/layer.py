@@ -19,6 +19,7 @@ LAYERS = {
     "ema": layers.EfficientMultiScaleAttention,
     "gc": layers.GlobalContext,
     "nonlocal": layers.NonLocal,
+    "simam": layers.SimAM,
     "sk": layers.SelectiveKernel,
     "triplet": layers.TripletAttention,
 }
@@ -72,8 +73,10 @@ def convert_layer(family, group):
     if mechanism == "nonlocal":
         options["subsample"] = "g.0" in names
     with torch.device("meta"):
-        # ECA's one kernel does not tell the number of channels; any will do
-        wanted = LAYERS[mechanism](**({"channels": 1} if mechanism == "eca" else {}) | options)
+        # ECA's one kernel does not tell the number of channels, EMA's weights not how many groups
+        # share them; any will do
+        one = {"eca": {"channels": 1}, "ema": {"channels": _first_length(layer), "groups": 1}}
+        wanted = LAYERS[mechanism](**one.get(mechanism, {}) | options)
     return (
         fitted(layer, wanted.state_dict(), f"{LAYERS[mechanism].__name__} layer"),
         mechanism,
@@ -151,10 +154,14 @@ def _ela(shape, layer):
     return {"channels": channels, "kernel_size": k, "width": width}
 
 
-def _ema(shape, layer):  # a group's weights do not tell how many groups there are
-    _, (m, *_) = shape("conv1x1.weight", 2)
-    groups = default_of("ema", "groups")
-    return {"channels": m * groups, "groups": groups}
+def _ema(shape, layer):
+    shape("conv1x1.weight", 2)
+    return {}
+
+
+def _first_length(layer):
+    key, tensor = next(iter(layer.values()))
+    return max(1, len(tensor)) if tensor.dim() else 1
 
 
 def _gc(shape, layer):

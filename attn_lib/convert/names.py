@@ -82,6 +82,7 @@ FAMILIES = {
         ("nonlocal", {"g": "g", "theta": "theta", "phi": "phi", "W": "out"}),
         ("nonlocal", {"g": "g", "t": "theta", "p": "phi", "z": "out", "norm": "bn"}),  # timm
     ],
+    "simam": [("simam", {})],  # no parameters: all of a state dict is its network's
     "sk": [
         (
             "sk",

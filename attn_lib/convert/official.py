@@ -32,6 +32,13 @@ def from_official(family, state_dict):
           kernel sizes it was trained with, and ``models.mobilenet_v2(attention="eca", ...)``.
         * ``"coordinate"``: houqb/CoordAttention (also known as Andrew-Qibin/CoordAttention),
           ``models.mobilenet_v2(width, "coordinate")``.
+        * ``"triplet"``: landskape-ai/triplet-attention, in the names of either of its files,
+          ``models.resnet(depth, "triplet")``.
+        * ``"ela"``: the listing in ELA's paper. ``"ema"``: YOLOonMe/EMA-attention-module, whose
+          names and shapes do not tell the number of groups. ``"gc"``: xvjiarui/GCNet, and timm's
+          ``GlobalContext``. ``"nonlocal"``: AlexHex7/Non-local_pytorch, and timm's
+          ``NonLocalAttn``. ``"sk"``: timm's ``SelectiveKernel(split_input=False)``, which is the
+          authors' Caffe layer. ``"simam"``: a network with SimAM, which has no parameters.
         * ``"timm"``: timm's ``SEModule``, ``EcaModule``, ``CbamModule`` and ``CoordAttn``; its
           ``resnet18`` … ``resnet152`` with one of them as ``attn_layer`` or without, its
           ``legacy_seresnet50`` … ``152`` (``variant="caffe"``) and its ``mobilenetv2_*``. timm
@@ -47,10 +54,11 @@ def from_official(family, state_dict):
     -------
     dict of str to torch.Tensor
         What ``load_state_dict`` of the layer or model takes. A tensor that is as attn_lib wants
-        it is the given one and not a copy. Two things are computed, both for ``"timm"``: its CBAM
+        it is the given one and not a copy. Three things are computed, all for timm: its CBAM
         convolves the mean before the maximum and attn_lib the other way round, so the kernel's
-        two planes are exchanged; and where all of a layer's biases are left out (its default in
-        CBAM and Coordinate Attention), they are zeros here.
+        two planes are exchanged; where all of a layer's biases are left out (its default in
+        CBAM and Coordinate Attention), they are zeros here; and its non-local block divides the
+        logits by the root of C, so theta is divided by it.
 
     Raises
     ------
@@ -66,8 +74,11 @@ def from_official(family, state_dict):
     Names and shapes do not say everything. Some published modules share theirs with one of attn_lib
     and compute something else, and no conversion can tell: timm's ``resnetblur50`` (blurred
     strides), its circular ECA, its layers with another gate function or a skip; the official CBAM
-    with other ``pool_types``. Of BAM, the dilation and how the branches meet are not in the state
-    dict.
+    with other ``pool_types``; timm's ``SelectiveKernel`` that splits its input, as it does by
+    default; timm's non-local block with ``use_scale=False``. timm's global context has a layer norm
+    with ``eps`` 1e-6, the authors' and attn_lib's have 1e-5. Of BAM, the dilation and how the
+    branches meet are not in the state dict; nor are ELA's ``norm_groups`` and whether a non-local
+    block takes a softmax or, as ``pairwise="dot"``, none.
     """
     result, _ = convert(family, weights_in(state_dict))
     return result
@@ -94,6 +105,8 @@ def convert(family, weights):
         for name, (key, tensor) in layer.items():
             insert(result, f"{place}.{name}", key, tensor)
     check_blocks(result, groups, found)
+    if family == "simam":
+        keywords = keywords | {"attention": "simam"}
     return {name: t for name, (_, t) in result.items()}, model_call(function, keywords, found)
 
 

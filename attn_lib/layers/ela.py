@@ -69,12 +69,20 @@ class EfficientLocalAttention(Attention):
         g_h has shape (N, C, H, 1) and g_w (N, C, 1, W).
         """
         self._check(x)
-        g_h = self._gate(_fast.mean(x, (3,)).squeeze(3)).to(x.dtype)
-        g_w = self._gate(_fast.mean(x, (2,)).squeeze(2)).to(x.dtype)
-        return {"height": g_h[:, :, :, None], "width": g_w[:, :, None]}
+        a_h, a_w = self._logits(x)
+        return {"height": torch.sigmoid(a_h), "width": torch.sigmoid(a_w)}
 
-    def _gate(self, z):
-        return torch.sigmoid(self.gn(self.conv(z)))
+    def forward(self, x):
+        """Product of x, (N, C, H, W), with its gates: same shape, dtype and memory format."""
+        if _fast.serves(x) and self._computes(EfficientLocalAttention.gates):
+            self._check(x)
+            return _fast.scale_by_sigmoids(x, *self._logits(x))
+        return super().forward(x)
+
+    def _logits(self, x):
+        a_h = self.gn(self.conv(_fast.mean(x, (3,)).squeeze(3))).to(x.dtype)
+        a_w = self.gn(self.conv(_fast.mean(x, (2,)).squeeze(2))).to(x.dtype)
+        return a_h[:, :, :, None], a_w[:, :, None]
 
     def extra_repr(self):
         return f"channels={self.channels}, kernel_size={self.kernel_size}"

@@ -51,16 +51,28 @@ class EfficientMultiScaleAttention(Attention):
     def gates(self, x):
         """``{"joint": s}`` for x (N, C, H, W): s, (N, C, H, W) in (0, 1), is one for a group."""
         self._check(x)
+        n, c, h, w = x.shape
+        s = self._gate(x).expand(n, self.groups, c // self.groups, h, w)
+        return {"joint": s.reshape(n, c, h, w)}
+
+    def forward(self, x):
+        """Product of x, (N, C, H, W), with its gate: same shape, dtype and memory format."""
+        if not self._computes(EfficientMultiScaleAttention.gates):
+            return super().forward(x)
+        self._check(x)
+        groups = x.unflatten(1, (self.groups, self.channels // self.groups))
+        return (groups * self._gate(x)).flatten(1, 2)
+
+    def _gate(self, x):
+        """s, (N, G, 1, H, W)."""
         n, _, h, w = x.shape
-        m = self.channels // self.groups
-        u = x.reshape(n * self.groups, m, h, w)
+        u = x.reshape(n * self.groups, self.channels // self.groups, h, w)
         z = torch.cat((_fast.mean(u, (3,)), _fast.mean(u, (2,)).transpose(2, 3)), 2)
         k_h, k_w = torch.sigmoid(self.conv1x1(z)).split((h, w), 2)
         x1 = self.gn(u * k_h * k_w.transpose(2, 3))
         x2 = self.conv3x3(u)
         a = _attend(x1, x2) + _attend(x2, x1)  # (N G, 1, H W)
-        s = torch.sigmoid(a).to(x.dtype).reshape(n, self.groups, 1, h, w)
-        return {"joint": s.expand(n, self.groups, m, h, w).reshape(n, self.channels, h, w)}
+        return torch.sigmoid(a).to(x.dtype).reshape(n, self.groups, 1, h, w)
 
     def extra_repr(self):
         return f"channels={self.channels}, groups={self.groups}"

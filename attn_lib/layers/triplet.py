@@ -49,11 +49,12 @@ class TripletAttention(Attention):
     def gates(self, x):
         """``{"joint": m}`` for x (N, C, H, W): the mean of the branches' gates, in (0, 1)."""
         self._check(x)
-        cw = self.cw(_planes(x, 2)).transpose(1, 2)  # (N, 1, C, W) -> (N, C, 1, W)
-        hc = self.hc(_planes(x, 3)).transpose(1, 3)  # (N, 1, H, C) -> (N, C, H, 1)
+        branches = 2 if self.hw is None else 3
+        cw = self.cw(_planes(x, 2)).transpose(1, 2) / branches  # (N, 1, C, W) -> (N, C, 1, W)
+        hc = self.hc(_planes(x, 3)).transpose(1, 3) / branches  # (N, 1, H, C) -> (N, C, H, 1)
         if self.hw is None:
-            return {"joint": (cw + hc) / 2}
-        return {"joint": (cw + hc + self.hw(_planes(x, 1))) / 3}
+            return {"joint": cw + hc}
+        return {"joint": cw + hc + self.hw(_planes(x, 1)) / branches}
 
     def extra_repr(self):
         return f"kernel_size={self.kernel_size}"
