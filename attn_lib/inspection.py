@@ -61,8 +61,8 @@ def record_gates(model, *, detach=True):
     if not recorded:
         kinds = {type(m).__name__ for m in model.modules() if isinstance(m, Attention)}
         raise RuntimeError(
-            f"no gate of {', '.join(sorted(kinds))} was recorded: call the model itself inside the "
-            "with block; layers that add to x or replace it have no gates"
+            "no gate was recorded: call the model itself inside the with block. If it was called, "
+            f"its layers add to x or replace it and have no gates: {', '.join(sorted(kinds))}"
         )
 
 

@@ -48,7 +48,7 @@ def test_output_is_the_product_with_the_gates_where_there_are_gates(case):
         kind = type(layer).__name__
         with pytest.raises(NotImplementedError, match=f"{kind} has no gates"):
             layer.gates(x)
-        with pytest.raises(RuntimeError, match=f"no gate of {kind}"), record_gates(layer):
+        with pytest.raises(RuntimeError, match=f"no gates: {kind}"), record_gates(layer):
             layer(x)
         model = nn.Sequential(layer, layers.SimAM())
         with record_gates(model) as recorded:
