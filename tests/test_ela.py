@@ -69,3 +69,10 @@ def test_official_names():
 def test_even_kernel():
     with pytest.raises(ValueError, match="kernel_size must be odd.*got 4"):
         EfficientLocalAttention(8, kernel_size=4)
+
+
+def test_one_value_for_a_group_norm():
+    layer = EfficientLocalAttention(16)
+    with pytest.raises(ValueError, match="more than 1 value"):
+        layer(torch.randn(1, 16, 1, 1))
+    assert torch.isfinite(layer(torch.randn(2, 16, 1, 1))).all()

@@ -37,6 +37,13 @@ def test_one_position_and_one_value():
     assert torch.isfinite(x.grad).all()
 
 
+def test_the_sum_of_many_squares_does_not_overflow():
+    x = 20 * torch.randn(1, 2, 64, 64, generator=torch.Generator().manual_seed(0))
+    wanted = SimAM().gates(x)["joint"]
+    half = SimAM().gates(x.half())["joint"]
+    torch.testing.assert_close(half.float(), wanted, rtol=0.01, atol=0.01)
+
+
 @pytest.mark.parametrize("lam", [0, -1.0, float("nan")])
 def test_lam_is_positive(lam):
     with pytest.raises(ValueError, match=f"lam must be positive and finite; got {lam}"):

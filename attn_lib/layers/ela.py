@@ -15,9 +15,10 @@ class EfficientLocalAttention(Attention):
     """Scale each channel by one gate for every row and one for every column, without a bottleneck.
 
     z_h = means along the rows, z_w = means along the columns, g_h = sigmoid(GN(conv(z_h))),
-    g_w = sigmoid(GN(conv(z_w))), y = x g_h g_w, with a convolution along the strip and no bias. The
-    paper's listing has one convolution and one group norm for both strips, as here, where its
-    equations name one for each. The authors published no repository.
+    g_w = sigmoid(GN(conv(z_w))), y = x g_h g_w. The convolution goes along the strip and has no
+    bias. The authors published no repository; as in the listing that public copies give for their
+    paper, both strips share one convolution and one group norm. (timm's ``EfficientLocalAttn`` has
+    one of each for every strip, a single group, and a SiLU before the sigmoid.)
 
     Parameters
     ----------
@@ -31,11 +32,6 @@ class EfficientLocalAttention(Attention):
     norm_groups : int
         Groups of the norm; where they do not divide C, their greatest common divisor.
 
-    Notes
-    -----
-    The paper's versions are B, the default here; T, ``kernel_size=5, norm_groups=32``; S,
-    ``kernel_size=5, width=8``; L, ``width=8``.
-
     Raises
     ------
     ValueError
@@ -43,6 +39,11 @@ class EfficientLocalAttention(Attention):
         a single value for a group norm in the whole batch (N = 1, C = norm_groups and H or W 1).
     TypeError
         An option that is not an integer; an input that is not floating-point.
+
+    Notes
+    -----
+    The versions, as public copies list them, are B, the default here; T, ``kernel_size=5, norm_groups=32``; S,
+    ``kernel_size=5, width=8``; L, ``width=8``.
     """
 
     def __init__(self, channels, kernel_size=7, width=1, norm_groups=16):

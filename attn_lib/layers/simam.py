@@ -48,7 +48,8 @@ class SimAM(Attention):
         others = x.shape[2] * x.shape[3] - 1
         if isinstance(others, int):  # while a compiler traces, the size may be unknown
             others = max(1, others)
-        variance = d.sum((2, 3), keepdim=True) / others
+        mean = _fast.mean(d, (2, 3))  # in half precision their sum would overflow
+        variance = mean + mean / others
         return {"joint": torch.sigmoid(d / (4 * (variance + self.lam)) + 0.5)}
 
     def extra_repr(self):

@@ -18,8 +18,8 @@ class SelectiveKernel(Attention):
     U_i = relu(BN(conv_i(x))) for i = 1 … M ("split"); z = relu(BN(W1 g)), where g is the mean over
     H and W of the sum of the U_i; a = softmax over i of W2 z ("fuse"); y = sum of a_i U_i
     ("select"). conv_i is a 3x3 convolution of dilation i, so that it
-    covers 3, 5, 7, … positions. No linear map and no convolution has a bias. As in the authors'
-    Caffe files, the output is not x times a gate.
+    covers 3, 5, 7, … positions. No linear map and no convolution has a bias. The output is not x
+    times gates, so there are no ``gates``.
 
     Parameters
     ----------
@@ -67,17 +67,17 @@ class SelectiveKernel(Attention):
         total = maps[0]
         for u in maps[1:]:
             total = total + u
-        weights = self._select(_fast.mean(total, (2, 3)).flatten(1))
+        a = self._select(_fast.mean(total, (2, 3)).flatten(1)).to(total.dtype)
+        weights = [a[:, i, :, None, None] for i in range(self.branches)]
         y = _fast.scale(maps[0], weights[0])
         for u, weight in zip(maps[1:], weights[1:], strict=True):
             y = y + _fast.scale(u, weight)
         return y.to(x.dtype)
 
     def _select(self, z):
-        """(N, C) -> M weights of (N, C, 1, 1), which add up to 1."""
+        """Means, (N, C), to weights, (N, M, C), which add up to 1 over M."""
         a = self.fc2(torch.relu(self.bn1(self.fc1(z))))
-        a = a.unflatten(1, (self.branches, self.channels)).softmax(1)
-        return [a[:, i, :, None, None] for i in range(self.branches)]
+        return a.unflatten(1, (self.branches, self.channels)).softmax(1)
 
     def extra_repr(self):
         return f"channels={self.channels}, branches={self.branches}, groups={self.groups}"
