@@ -42,8 +42,8 @@ class EfficientLocalAttention(Attention):
 
     Notes
     -----
-    The versions, as public copies list them, are B, the default here; T, ``kernel_size=5, norm_groups=32``; S,
-    ``kernel_size=5, width=8``; L, ``width=8``.
+    Public copies list four versions: B, the default here; T, ``kernel_size=5, norm_groups=32``;
+    S, ``kernel_size=5, width=8``; L, ``width=8``.
     """
 
     def __init__(self, channels, kernel_size=7, width=1, norm_groups=16):

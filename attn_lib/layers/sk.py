@@ -17,9 +17,10 @@ class SelectiveKernel(Attention):
 
     U_i = relu(BN(conv_i(x))) for i = 1 … M ("split"); z = relu(BN(W1 g)), where g is the mean over
     H and W of the sum of the U_i; a = softmax over i of W2 z ("fuse"); y = sum of a_i U_i
-    ("select"). conv_i is a 3x3 convolution of dilation i, so that it
-    covers 3, 5, 7, … positions. No linear map and no convolution has a bias. The output is not x
-    times gates, so there are no ``gates``.
+    ("select"). conv_i is a 3x3 convolution of dilation i, so that it covers 3, 5, 7, … positions.
+    No linear map and no convolution has a bias, as in the authors' Caffe files (implus/SKNet). The
+    output is not x times gates, so there are no ``gates``. SKNet has the layer in the place of a
+    bottleneck's 3x3 convolution; in a network of ``attn_lib.models`` it stands in SE's place.
 
     Parameters
     ----------
