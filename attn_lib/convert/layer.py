@@ -17,10 +17,16 @@ LAYERS = {
     "coordinate": layers.CoordinateAttention,
     "ela": layers.EfficientLocalAttention,
     "ema": layers.EfficientMultiScaleAttention,
+    "ese": layers.EffectiveSqueezeExcitation,
+    "fca": layers.FrequencyChannelAttention,
+    "gather_excite": layers.GatherExcite,
     "gc": layers.GlobalContext,
+    "gct": layers.GatedChannelTransformation,
     "nonlocal": layers.NonLocal,
+    "scse": layers.ConcurrentSqueezeExcitation,
     "simam": layers.SimAM,
     "sk": layers.SelectiveKernel,
+    "srm": layers.StyleRecalibration,
     "triplet": layers.TripletAttention,
 }
 
@@ -54,7 +60,7 @@ def convert_layer(family, group):
     for name, (key, tensor) in group.items():
         module, _, leaf = name.rpartition(".")
         if module in names:
-            insert(layer, f"{names[module]}.{leaf}", key, tensor)
+            insert(layer, f"{names[module]}.{leaf}".removeprefix("."), key, tensor)
         else:
             lost.append(key)
     if lost:
@@ -69,9 +75,13 @@ def convert_layer(family, group):
             if name in layer:
                 key, tensor = layer[name]
                 layer[name] = (key, tensor * layer["theta.weight"][1].shape[1] ** -0.5)
+    if mechanism == "gather_excite":
+        _without_bias(layer)
     options = _options(mechanism, layer)
     if mechanism == "nonlocal":
         options["subsample"] = "g.0" in names
+    if mechanism == "scse":
+        options["combine"] = "max" if "cSE.fc1" in names else "add"
     with torch.device("meta"):
         # ECA's one kernel does not tell the number of channels, EMA's weights not how many groups
         # share them; any will do
@@ -98,6 +108,14 @@ def _as_official(mechanism, layer):
             if f"{module}.weight" in layer:
                 key, weight = layer[f"{module}.weight"]
                 layer[f"{module}.bias"] = (key, weight.new_zeros(weight.shape[:1]))
+
+
+def _without_bias(layer):
+    """A bias before a batch norm goes into the norm's mean."""
+    mean = "gather.norm1.running_mean"
+    if mean in layer and "gather.conv1.bias" in layer:
+        _, bias = layer.pop("gather.conv1.bias")
+        layer[mean] = (layer[mean][0], layer[mean][1] - bias)
 
 
 def _options(mechanism, layer):
@@ -159,6 +177,18 @@ def _ema(shape, layer):
     return {}
 
 
+def _ese(shape, layer):
+    _, (channels, *_) = shape("fc.weight", 2)
+    return {"channels": channels}
+
+
+def _fca(shape, layer):
+    _, (channels, height, width) = shape("dct.weight", 3)
+    key, (hidden, *_) = shape("fc1.weight", 2)
+    reduction = _reduction("fca", key, hidden, channels)
+    return {"channels": channels, "height": height, "width": width, "reduction": reduction}
+
+
 def _first_length(layer):
     key, tensor = next(iter(layer.values()))
     return max(1, len(tensor)) if tensor.dim() else 1
@@ -177,6 +207,26 @@ def _gc(shape, layer):
     }
 
 
+def _gather_excite(shape, layer):
+    options = {"parameters": "gather.conv1.weight" in layer, "mlp": "mlp.fc1.weight" in layer}
+    if options["mlp"]:
+        key, (hidden, channels, *_) = shape("mlp.fc1.weight", 2)
+        options |= {"reduction": _reduction("gather_excite", key, hidden, channels)}
+    if options["parameters"]:
+        _, (channels, _, h, w) = shape("gather.conv1.weight", 4)
+        steps = sum(name.startswith("gather.conv") for name in layer)
+        if (h, w) == (3, 3):
+            options["extent"] = 2**steps
+        else:
+            options["size"] = h if h == w else (h, w)
+    return options | {"channels": channels}
+
+
+def _gct(shape, layer):
+    _, (_, channels, *_) = shape("alpha", 2)
+    return {"channels": channels}
+
+
 def _nonlocal(shape, layer):
     key, (hidden, channels, *_) = shape("g.weight", 2)
     return {
@@ -185,6 +235,11 @@ def _nonlocal(shape, layer):
         "pairwise": "embedded" if "theta.weight" in layer else "gaussian",
         "batch_norm": "bn.weight" in layer,
     }
+
+
+def _scse(shape, layer):
+    key, (hidden, channels, *_) = shape("fc1.weight", 2)
+    return {"channels": channels, "reduction": _reduction("scse", key, hidden, channels)}
 
 
 def _sk(shape, layer):
@@ -203,6 +258,11 @@ def _sk(shape, layer):
     }
 
 
+def _srm(shape, layer):
+    _, (channels, *_) = shape("cfc", 2)
+    return {"channels": channels}
+
+
 def _triplet(shape, layer):
     _, (*_, k) = shape("cw.conv.weight", 4)
     return {"kernel_size": k, "spatial": "hw.conv.weight" in layer}
@@ -211,9 +271,15 @@ def _triplet(shape, layer):
 _FURTHER = {
     "ela": _ela,
     "ema": _ema,
+    "ese": _ese,
+    "fca": _fca,
+    "gather_excite": _gather_excite,
     "gc": _gc,
+    "gct": _gct,
     "nonlocal": _nonlocal,
+    "scse": _scse,
     "sk": _sk,
+    "srm": _srm,
     "triplet": _triplet,
 }
 

@@ -60,6 +60,16 @@ FAMILIES = {
     ],
     "ela": [("ela", {"conv": "conv", "gn": "gn"})],
     "ema": [("ema", {"conv1x1": "conv1x1", "conv3x3": "conv3x3", "gn": "gn"})],
+    "ese": [("ese", {"fc": "fc"})],  # timm's has the same names
+    "fca": [("fca", {"dct_layer": "dct", "fc.0": "fc1", "fc.2": "fc2"})],
+    "gather_excite": [
+        (  # timm
+            "gather_excite",
+            {f"gather.{m}{i}": f"gather.{m}{i}" for i in range(1, 6) for m in ("conv", "norm")}
+            | {"mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"},
+        ),
+        ("gather_excite", {"conv.0": "gather.conv1", "conv.1": "gather.norm1"}),
+    ],
     "gc": [
         (
             "gc",
@@ -74,6 +84,7 @@ FAMILIES = {
             | {f"mlp_scale.{ours}": f"multiply.{ours}" for ours in _CONTEXT_MLP.values()},
         ),
     ],
+    "gct": [("gct", {"": ""})],  # its parameters belong to no submodule
     "nonlocal": [
         # subsampled or not, with a batch norm or without: the one of most names is taken
         ("nonlocal", {"g.0": "g", "theta": "theta", "phi.0": "phi", "W.0": "out", "W.1": "bn"}),
@@ -81,6 +92,11 @@ FAMILIES = {
         ("nonlocal", {"g": "g", "theta": "theta", "phi": "phi", "W.0": "out", "W.1": "bn"}),
         ("nonlocal", {"g": "g", "theta": "theta", "phi": "phi", "W": "out"}),
         ("nonlocal", {"g": "g", "t": "theta", "p": "phi", "z": "out", "norm": "bn"}),  # timm
+    ],
+    "scse": [
+        # segmentation_models.pytorch, and the authors' group
+        ("scse", {"cSE.1": "fc1", "cSE.3": "fc2", "sSE.0": "conv"}),
+        ("scse", {"cSE.fc1": "fc1", "cSE.fc2": "fc2", "sSE.conv": "conv"}),
     ],
     "simam": [("simam", {})],  # no parameters: all of a state dict is its network's
     "sk": [
@@ -90,6 +106,7 @@ FAMILIES = {
             | {"attn.fc_reduce": "fc1", "attn.bn": "bn1", "attn.fc_select": "fc2"},
         )
     ],
+    "srm": [("srm", {"": "", "bn": "bn"})],
     "triplet": [
         ("triplet", {f"{b}.conv.{m}": f"{b}.{m}" for b in ("cw", "hc", "hw") for m in _CONV_BN}),
         (

@@ -13,27 +13,39 @@ from attn_lib.layers.coordinate import CoordinateAttention
 from attn_lib.layers.eca import EfficientChannelAttention
 from attn_lib.layers.ela import EfficientLocalAttention
 from attn_lib.layers.ema import EfficientMultiScaleAttention
+from attn_lib.layers.ese import EffectiveSqueezeExcitation
+from attn_lib.layers.fca import FrequencyChannelAttention
+from attn_lib.layers.gather_excite import GatherExcite
+from attn_lib.layers.gct import GatedChannelTransformation
 from attn_lib.layers.global_context import GlobalContext
 from attn_lib.layers.non_local import NonLocal
+from attn_lib.layers.scse import ConcurrentSqueezeExcitation
 from attn_lib.layers.se import SqueezeExcitation
 from attn_lib.layers.simam import SimAM
 from attn_lib.layers.sk import SelectiveKernel
+from attn_lib.layers.srm import StyleRecalibration
 from attn_lib.layers.triplet import TripletAttention
 
 __all__ = [
     "BAM",
     "CBAM",
     "ChannelAttention",
+    "ConcurrentSqueezeExcitation",
     "CoordinateAttention",
+    "EffectiveSqueezeExcitation",
     "EfficientChannelAttention",
     "EfficientLocalAttention",
     "EfficientMultiScaleAttention",
+    "FrequencyChannelAttention",
+    "GatedChannelTransformation",
+    "GatherExcite",
     "GlobalContext",
     "NonLocal",
     "SelectiveKernel",
     "SimAM",
     "SpatialAttention",
     "SqueezeExcitation",
+    "StyleRecalibration",
     "TripletAttention",
     "build",
 ]
@@ -46,10 +58,16 @@ _LAYERS = {
     "coordinate": CoordinateAttention,
     "ela": EfficientLocalAttention,
     "ema": EfficientMultiScaleAttention,
+    "ese": EffectiveSqueezeExcitation,
+    "fca": FrequencyChannelAttention,
+    "gather_excite": GatherExcite,
     "gc": GlobalContext,
+    "gct": GatedChannelTransformation,
     "nonlocal": NonLocal,
+    "scse": ConcurrentSqueezeExcitation,
     "simam": SimAM,
     "sk": SelectiveKernel,
+    "srm": StyleRecalibration,
     "triplet": TripletAttention,
 }
 
@@ -61,7 +79,8 @@ def build(name, channels, **options):
     ----------
     name : str
         ``"se"``, ``"cbam"``, ``"bam"``, ``"eca"``, ``"coordinate"``, ``"ela"``, ``"ema"``,
-        ``"gc"``, ``"nonlocal"``, ``"simam"``, ``"sk"``, ``"triplet"``.
+        ``"ese"``, ``"fca"``, ``"gather_excite"``, ``"gc"``, ``"gct"``, ``"nonlocal"``,
+        ``"scse"``, ``"simam"``, ``"sk"``, ``"srm"``, ``"triplet"``.
     channels : int
         C, the channels of the feature map.
     options
