@@ -305,6 +305,85 @@ def _efficient_multi_scale_attention(m, n, c, h, w):
     )
 
 
+def _effective_squeeze_excitation(m, n, c, h, w):
+    x = n * c * h * w
+    return _cost(
+        m,
+        x,
+        multiply_adds=n * c**2,
+        elementwise=2,  # mean, scale
+        passes=3,
+        saved=x + (3 if m.gate == "hard" else 2) * n * c,  # x, z and s; what relu6 is given
+    )
+
+
+def _frequency_channel_attention(m, n, c, h, w):
+    x, hidden = n * c * h * w, m.fc1.out_features
+    whole = (h, w) == (m.height, m.width)
+    return _cost(
+        m,
+        x,
+        multiply_adds=2 * n * c * hidden,
+        elementwise=3 if whole else 2,  # product with the cosines and sum, or pooling; scale
+        passes=6 if whole else 4,
+        saved=x + 2 * n * c + n * hidden,  # x, z and s, h; the cosines are a buffer
+    )
+
+
+def _gated_channel_transformation(m, n, c, h, w):
+    x = n * c * h * w
+    small = 6 * n * c + 3 * n if m.norm == "l2" else 5 * n * c + 2 * n
+    return _cost(
+        m,
+        x,
+        multiply_adds=0,
+        elementwise=3,  # squares or absolute values, their sum, scale
+        passes=4,
+        saved=x + small,  # x; norms, their quotients and the tanh
+    )
+
+
+def _gather_excite(m, n, c, h, w):
+    x, extent, rows, columns = n * c * h * w, m.extent, h, w
+    additions = multiply_adds = small = 0
+
+    def smaller(length, step):
+        return -(-length // step) if extent else 1
+
+    if m.gather is None:
+        additions = n * c * _in_windows(h, extent) * _in_windows(w, extent)
+        rows, columns = smaller(h, extent), smaller(w, extent)
+    for part in m.gather or ():
+        if isinstance(part, nn.Conv2d):
+            rows, columns = smaller(rows, 2), smaller(columns, 2)
+            multiply_adds += part.weight[0].numel() * n * c * rows * columns
+            continue
+        small += n * c * rows * columns  # before a norm, after a ReLU
+        if isinstance(part, nn.BatchNorm2d):
+            small += _statistics(part)
+    if m.mlp is not None:
+        hidden = m.mlp.fc1.out_channels
+        multiply_adds += 2 * n * rows * columns * c * hidden
+        small += n * rows * columns * (c + hidden)
+    spread = extent > 0  # the gates are, to the size of x
+    cost = _cost(
+        m,
+        x,
+        multiply_adds=multiply_adds,
+        elementwise=1,  # scale
+        passes=4 + spread,  # gathering 1, spreading 1, scale 3
+        saved=x * (1 + spread) + small + n * c * rows * columns,  # x, gates; the network's; gates
+    )
+    return cost._replace(elementwise=cost.elementwise + additions)
+
+
+def _in_windows(length, extent):
+    """Entries in all windows of a mean along one axis; entries where they overlap count again."""
+    starts = range(0, length, extent or length)
+    reach = extent or length
+    return sum(min(length, i + reach) - max(0, i - reach + 1) for i in starts)
+
+
 def _global_context(m, n, c, h, w):
     x, places, hidden = n * c * h * w, n * h * w, max(1, c // m.reduction)
     weighs, adds, multiplies = m.mask is not None, m.add is not None, m.multiply is not None
@@ -321,6 +400,21 @@ def _global_context(m, n, c, h, w):
         + n * c
         + branches * 2 * n * (hidden + 1)
         + n * c * multiplies,
+    )
+
+
+def _concurrent_squeeze_excitation(m, n, c, h, w):
+    x, places, hidden = n * c * h * w, n * h * w, m.fc1.out_features
+    add = m.combine == "add"
+    return _cost(
+        m,
+        x,
+        multiply_adds=2 * n * c * hidden + places * c,
+        # mean; sum of the gates, or their sum, difference, its size, sign, product, sum, half; scale
+        elementwise=3 if add else 9,
+        passes=6 if add else 19,
+        # x, and the gate with what it was made from; z, s and h; m
+        saved=x * (2 if add else 5) + 2 * n * c + n * hidden + places,
     )
 
 
@@ -386,6 +480,19 @@ def _simam(m, n, c, h, w):
     )
 
 
+def _style_recalibration(m, n, c, h, w):
+    x = n * c * h * w
+    return _cost(
+        m,
+        x,
+        multiply_adds=0,
+        elementwise=3,  # mean, variance, scale
+        passes=4,
+        # x; mean, deviation, before the norm, gate
+        saved=x + 4 * n * c + _statistics(m.bn),
+    )
+
+
 def _triplet_attention(m, n, c, h, w):
     x = n * c * h * w
     places = [n * c * w, n * h * c] + ([n * h * w] if m.hw is not None else [])
@@ -413,10 +520,16 @@ _FORMULAS = {
     layers.CoordinateAttention: _coordinate_attention,
     layers.EfficientLocalAttention: _efficient_local_attention,
     layers.EfficientMultiScaleAttention: _efficient_multi_scale_attention,
+    layers.EffectiveSqueezeExcitation: _effective_squeeze_excitation,
+    layers.FrequencyChannelAttention: _frequency_channel_attention,
+    layers.GatherExcite: _gather_excite,
     layers.GlobalContext: _global_context,
+    layers.GatedChannelTransformation: _gated_channel_transformation,
     layers.NonLocal: _non_local,
+    layers.ConcurrentSqueezeExcitation: _concurrent_squeeze_excitation,
     layers.SelectiveKernel: _selective_kernel,
     layers.SimAM: _simam,
+    layers.StyleRecalibration: _style_recalibration,
     layers.TripletAttention: _triplet_attention,
 }
 

@@ -21,7 +21,7 @@ FURTHER = [
     Further("fca", options={"reduction": 2, "height": 12, "width": 12, "frequencies": "top8"}),
     Further("gather_excite"),
     Further("gather_excite", options={"parameters": True, "extent": 2}, gates=("joint",)),
-    Further("gather_excite", options={"mlp": True, "extent": 4}, gates=("joint",)),
+    Further("gather_excite", options={"mlp": True, "extent": 2}, gates=("joint",)),
     Further("gc", options={"reduction": 2}, gates=None),
     Further("gc", options={"reduction": 2, "fusion": "multiply"}),
     Further("gc", options={"reduction": 2, "fusion": "both", "pooling": "mean"}, gates=None),

@@ -75,10 +75,8 @@ class FrequencyChannelAttention(Attention):
     def gates(self, x):
         """``{"channel": s}`` for x (N, C, H, W), with s of shape (N, C, 1, 1) in (0, 1)."""
         self._check(x)
-        z = x
-        if not _fast.eager(x) or x.shape[2:] != (self.height, self.width):
-            z = F.adaptive_avg_pool2d(x, (self.height, self.width))
-        s = torch.sigmoid(self.fc2(torch.relu(self.fc1(self.dct(z)))))
+        z = self.dct(_resized(x, self.height, self.width))
+        s = torch.sigmoid(self.fc2(torch.relu(self.fc1(z))))
         return {"channel": s[:, :, None, None]}
 
     def extra_repr(self):
@@ -86,6 +84,26 @@ class FrequencyChannelAttention(Attention):
             f"channels={self.channels}, height={self.height}, width={self.width}, "
             f"reduction={self.reduction}, frequencies={self.frequencies!r}"
         )
+
+
+def _resized(x, height, width):
+    """x, (N, C, H, W), by adaptive average pooling: (N, C, height, width)."""
+    if torch.compiler.is_compiling():
+        # the exporter to ONNX makes the windows of adaptive pooling those of the example's size
+        rows = _averaging(x.shape[2], height, x)
+        return rows @ x @ _averaging(x.shape[3], width, x).T
+    if _fast.eager(x) and x.shape[2:] == (height, width):
+        return x
+    return F.adaptive_avg_pool2d(x, (height, width))
+
+
+def _averaging(length, n, x):
+    """Adaptive pooling of ``length`` entries to n as a matrix, (n, length)."""
+    i = torch.arange(n, device=x.device)[:, None]
+    first, end = i * length // n, ((i + 1) * length + n - 1) // n
+    places = torch.arange(length, device=x.device)
+    inside = (places >= first) & (places < end)
+    return inside.to(x.dtype) / (end - first)
 
 
 class _CosineTransform(nn.Module):

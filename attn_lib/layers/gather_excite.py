@@ -54,6 +54,11 @@ class GatherExcite(Attention):
         size than ``size``.
     TypeError
         An option that is not an integer; an input that is not floating-point.
+
+    Notes
+    -----
+    torch.export asks that sizes which it shall leave open be larger than the extent, as the
+    gathered feature map then has at least two rows and columns: ``Dim("h", min=extent + 1)``.
     """
 
     def __init__(
