@@ -319,13 +319,13 @@ def _effective_squeeze_excitation(m, n, c, h, w):
 
 def _frequency_channel_attention(m, n, c, h, w):
     x, hidden = n * c * h * w, m.fc1.out_features
-    whole = (h, w) == (m.height, m.width)
+    whole = (h, w) == (m.height, m.width)  # else the feature map is pooled first
     return _cost(
         m,
         x,
         multiply_adds=2 * n * c * hidden,
         elementwise=3 if whole else 2,  # product with the cosines and sum, or pooling; scale
-        passes=6 if whole else 4,
+        passes=5 if whole else 3,
         saved=x + 2 * n * c + n * hidden,  # x, z and s, h; the cosines are a buffer
     )
 
@@ -338,7 +338,7 @@ def _gated_channel_transformation(m, n, c, h, w):
         x,
         multiply_adds=0,
         elementwise=3,  # squares or absolute values, their sum, scale
-        passes=4,
+        passes=3,
         saved=x + small,  # x; norms, their quotients and the tanh
     )
 
@@ -371,7 +371,7 @@ def _gather_excite(m, n, c, h, w):
         x,
         multiply_adds=multiply_adds,
         elementwise=1,  # scale
-        passes=4 + spread,  # gathering 1, spreading 1, scale 3
+        passes=5 if spread else 3,  # gathering 1, spreading 1, scale 3 or 2
         saved=x * (1 + spread) + small + n * c * rows * columns,  # x, gates; the network's; gates
     )
     return cost._replace(elementwise=cost.elementwise + additions)
@@ -487,7 +487,7 @@ def _style_recalibration(m, n, c, h, w):
         x,
         multiply_adds=0,
         elementwise=3,  # mean, variance, scale
-        passes=4,
+        passes=3,
         # x; mean, deviation, before the norm, gate
         saved=x + 4 * n * c + _statistics(m.bn),
     )

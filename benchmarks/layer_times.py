@@ -10,7 +10,8 @@ from benchmarks import official
 from benchmarks.floor import floor, networks
 
 NAMES = ("se", "eca", "cbam", "coordinate", "bam")
-FURTHER = ("ela", "ema", "gc", "nonlocal", "simam", "sk", "triplet")  # without a floor
+FURTHER = ("ela", "ema", "ese", "fca", "gather_excite", "gc", "gct", "nonlocal", "scse", "simam")
+FURTHER += ("sk", "srm", "triplet")  # without a floor
 SHAPES = [(8, 64, 56, 56), (8, 256, 28, 28), (8, 512, 14, 14)]
 FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
 

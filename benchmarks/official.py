@@ -3,9 +3,11 @@
 The parameters have attn_lib's names, so that one state dict fits both; operations and their order
 are the authors' (SE: hujie-frank/SENet's layers as its PyTorch ports write them; CBAM and BAM:
 Jongchan/attention-module; ECA: BangguWu/ECANet; CA: houqb/CoordAttention; the listing in ELA's
-paper; EMA: YOLOonMe/EMA-attention-module; the non-local block: AlexHex7/Non-local_pytorch; SimAM:
-ZjjConan/SimAM; triplet attention: landskape-ai/triplet-attention). timm has the global context and
-the selective kernel.
+paper; EMA: YOLOonMe/EMA-attention-module; FcaNet's layer: cfzd/FcaNet; GCT: z-x-yang/GCT; the
+non-local block: AlexHex7/Non-local_pytorch; scSE: qubvel-org/segmentation_models.pytorch; SimAM:
+ZjjConan/SimAM; SRM: hyunjaelee410/style-based-recalibration-module; triplet attention:
+landskape-ai/triplet-attention). timm has effective SE, gather-excite, the global context and the
+selective kernel.
 """
 
 import torch
@@ -141,6 +143,65 @@ class EfficientMultiScaleAttention(nn.Module):
         return (u * s.sigmoid()).reshape(n, c, h, w)
 
 
+class FrequencyChannelAttention(nn.Module):
+    """Adaptive pooling, a product with the cosines of every channel, a sum."""
+
+    def __init__(self, channels):
+        super().__init__()
+        twin = layers.FrequencyChannelAttention(channels)
+        self.dct, self.fc1, self.fc2 = twin.dct, twin.fc1, twin.fc2
+
+    def forward(self, x):
+        pooled = F.adaptive_avg_pool2d(x, self.dct.weight.shape[1:])
+        z = torch.sum(pooled * self.dct.weight, dim=[2, 3])
+        s = torch.sigmoid(self.fc2(F.relu(self.fc1(z), inplace=True)))
+        return x * s.view(*z.shape, 1, 1).expand_as(x)
+
+
+class GatedChannelTransformation(nn.Module):
+    """Squares, their sum and its root."""
+
+    def __init__(self, channels):
+        super().__init__()
+        twin = layers.GatedChannelTransformation(channels)
+        self.alpha, self.gamma, self.beta = twin.alpha, twin.gamma, twin.beta
+
+    def forward(self, x):
+        u = (x.pow(2).sum((2, 3), keepdim=True) + 1e-5).pow(0.5) * self.alpha
+        norm = self.gamma / (u.pow(2).mean(dim=1, keepdim=True) + 1e-5).pow(0.5)
+        return x * (1 + torch.tanh(u * norm + self.beta))
+
+
+class ConcurrentSqueezeExcitation(nn.Module):
+    """Two products with the map, and their sum."""
+
+    def __init__(self, channels):
+        super().__init__()
+        twin = layers.ConcurrentSqueezeExcitation(channels)
+        self.fc1, self.fc2, self.conv = twin.fc1, twin.fc2, twin.conv
+
+    def forward(self, x):
+        z = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        s = torch.sigmoid(self.fc2(F.relu(self.fc1(z), inplace=True)))[:, :, None, None]
+        return x * s + x * torch.sigmoid(self.conv(x))
+
+
+class StyleRecalibration(nn.Module):
+    """Mean and variance one after the other, stacked."""
+
+    def __init__(self, channels):
+        super().__init__()
+        twin = layers.StyleRecalibration(channels)
+        self.cfc, self.bn = twin.cfc, twin.bn
+
+    def forward(self, x):
+        flat = x.flatten(2)
+        v = (flat.var(dim=2, keepdim=True) + 1e-5).sqrt()
+        t = torch.cat((flat.mean(dim=2, keepdim=True), v), dim=2)
+        z = torch.sum(t * self.cfc[None], dim=2)[:, :, None, None]
+        return x * torch.sigmoid(self.bn(z))
+
+
 class NonLocal(nn.Module):
     """Views with the positions first, a softmax of the whole matrix."""
 
@@ -196,8 +257,12 @@ LAYERS = {
     "bam": BAM,
     "ela": EfficientLocalAttention,
     "ema": EfficientMultiScaleAttention,
+    "fca": FrequencyChannelAttention,
+    "gct": GatedChannelTransformation,
     "nonlocal": NonLocal,
+    "scse": ConcurrentSqueezeExcitation,
     "simam": SimAM,
+    "srm": StyleRecalibration,
     "triplet": TripletAttention,
 }
 
@@ -209,7 +274,14 @@ def timms_layers():
     except ImportError as error:
         print(f"timm is not timed: {error}")
         return {}
-    from timm.layers import EcaModule, GlobalContext, SelectiveKernel, SEModule
+    from timm.layers import (
+        EcaModule,
+        EffectiveSEModule,
+        GatherExcite,
+        GlobalContext,
+        SelectiveKernel,
+        SEModule,
+    )
     from timm.layers.cbam import CbamModule
     from timm.layers.coord_attn import CoordAttn
 
@@ -218,6 +290,8 @@ def timms_layers():
         "eca": EcaModule,
         "cbam": lambda c: CbamModule(c, rd_ratio=1 / 16, rd_divisor=1),
         "coordinate": lambda c: CoordAttn(c, rd_ratio=1 / 32, rd_divisor=8),
+        "ese": EffectiveSEModule,
+        "gather_excite": lambda c: GatherExcite(c, use_mlp=False),
         "gc": lambda c: GlobalContext(c, rd_ratio=1 / 16, fuse_add=True, fuse_scale=False),
         "sk": lambda c: SelectiveKernel(
             c, groups=32, rd_channels=max(c // 16, 32), split_input=False

@@ -18,7 +18,7 @@ FURTHER = [
     Further("ese"),
     Further("ese", options={"gate": "sigmoid"}),
     Further("fca", options={"reduction": 2, "frequencies": "low4"}),
-    Further("fca", options={"reduction": 2, "height": 12, "width": 12, "frequencies": "top8"}),
+    Further("fca", options={"reduction": 2, "height": 12, "width": 10, "frequencies": "top8"}),
     Further("gather_excite"),
     Further("gather_excite", options={"parameters": True, "extent": 2}, gates=("joint",)),
     Further("gather_excite", options={"mlp": True, "extent": 2}, gates=("joint",)),

@@ -29,7 +29,9 @@ def test_the_official_formulation_computes_the_same(name):
     torch.testing.assert_close(a.grad, b.grad)
 
 
-@pytest.mark.parametrize("name", ["se", "eca", "cbam", "coordinate", "gc", "sk"])
+@pytest.mark.parametrize(
+    "name", ["se", "eca", "cbam", "coordinate", "ese", "gather_excite", "gc", "sk"]
+)
 def test_timms_layers_have_the_same_size(name):
     count = [
         sum(p.numel() for p in layer.parameters())

@@ -72,7 +72,9 @@ def test_equation(channels, options, pairs, shape):
     height, width = layer.height, layer.width
     for k, plane in enumerate(basis):
         u, v = pairs[k * len(pairs) // channels]
-        rows = [[wave(u, i, height) * wave(v, j, width) for j in range(width)] for i in range(height)]
+        rows = [
+            [wave(u, i, height) * wave(v, j, width) for j in range(width)] for i in range(height)
+        ]
         exact = torch.tensor(rows, dtype=torch.float64)
         torch.testing.assert_close(plane, exact, rtol=0, atol=1e-7)
         layer.dct.weight[k] = exact
@@ -95,7 +97,10 @@ class Official(nn.Module):
         super().__init__()
         self.dct_layer = nn.Module()
         self.dct_layer.register_buffer("weight", torch.randn(channels, height, width))
-        linear = nn.Linear(channels, channels // 16, False), nn.Linear(channels // 16, channels, False)
+        linear = (
+            nn.Linear(channels, channels // 16, False),
+            nn.Linear(channels // 16, channels, False),
+        )
         self.fc = nn.Sequential(linear[0], nn.ReLU(), linear[1], nn.Sigmoid())
 
     def forward(self, x):

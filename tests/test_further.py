@@ -219,7 +219,7 @@ def test_in_every_backbone(case):
 
 
 @each_case
-@pytest.mark.parametrize("shape", [(2, 7, 5), (3, 1, 4), (2, 6, 1), (2, 12, 12)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 7, 5), (3, 1, 4), (2, 6, 1), (2, 12, 10)], ids=str)
 def test_cost(case, shape):
     n, h, w = shape
     shape = (n, case.channels, h, w)

@@ -219,6 +219,8 @@ def _gather_excite(shape, layer):
             options["extent"] = 2**steps
         else:
             options["size"] = h if h == w else (h, w)
+    if options["parameters"] and options["mlp"]:
+        options["relu"] = False  # timm's, the only one of these names
     return options | {"channels": channels}
 
 

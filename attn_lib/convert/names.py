@@ -5,8 +5,11 @@ houqb/CoordAttention (coordatt.py, mbv2_ca.py), moskomule/senet.pytorch (senet/s
 miraclewkf/SENet-PyTorch (se_resnet.py), Cadene/pretrained-models.pytorch (senet.py,
 bninception.py), AlexHex7/Non-local_pytorch (lib), landskape-ai/triplet-attention
 (triplet_attention.py, and the file of that name in MODELS), xvjiarui/GCNet (mmdet/ops/gcb),
-YOLOonMe/EMA-attention-module, the listing in ELA's paper, and timm 1.0 (timm/layers). Networks: the
-same repositories' model files, timm/models and torchvision.
+YOLOonMe/EMA-attention-module, the listing in ELA's paper, cfzd/FcaNet (model/layer.py),
+hyunjaelee410/style-based-recalibration-module (models/recalibration_modules.py: SRM, and a
+gather-excite layer), z-x-yang/GCT (PyTorch/GCT.py), youngwanLEE/vovnet-detectron2,
+qubvel-org/segmentation_models.pytorch and ai-med/squeeze_and_excitation (scSE), and timm 1.0
+(timm/layers). Networks: the same repositories' model files, timm/models and torchvision.
 """
 
 from attn_lib.models.mobilenet_v2 import STAGES
