@@ -410,7 +410,7 @@ def _concurrent_squeeze_excitation(m, n, c, h, w):
         m,
         x,
         multiply_adds=2 * n * c * hidden + places * c,
-        # mean; sum of the gates, or their sum, difference, its size, sign, product, sum, half; scale
+        # mean, sum of the gates, scale; "max": six more to choose the larger
         elementwise=3 if add else 9,
         passes=6 if add else 19,
         # x, and the gate with what it was made from; z, s and h; m

@@ -60,8 +60,8 @@ def from_official(family, state_dict):
     -------
     dict of str to torch.Tensor
         What ``load_state_dict`` of the layer or model takes. A tensor that is as attn_lib wants
-        it is the given one and not a copy. Four things are computed, three of them for timm: its CBAM
-        convolves the mean before the maximum and attn_lib the other way round, so the kernel's
+        it is the given one and not a copy. Four things are computed, three of them for timm: its
+        CBAM convolves the mean before the maximum and attn_lib the other way round, so the kernel's
         two planes are exchanged; where all of a layer's biases are left out (its default in
         CBAM and Coordinate Attention), they are zeros here; and its non-local block divides the
         logits by the root of C, so theta is divided by it. The fourth: the bias that a ``GELayer``

@@ -25,7 +25,8 @@ class GatedChannelTransformation(Attention):
     channels : int
         C, the channels of the input.
     norm : {"l2", "l1"}
-        ``"l1"``: u = alpha times the sum of \\|x\\|, v = gamma u / (mean of \\|u\\| over C + eps).
+        ``"l1"``: u = alpha times the sum of absolute values of x, v = gamma u / (mean of the
+        absolute values of u over C + eps).
 
     Raises
     ------

@@ -10,7 +10,7 @@ __all__ = ["ConcurrentSqueezeExcitation"]
 
 
 class ConcurrentSqueezeExcitation(Attention):
-    """Scale each channel by SE's gate and each position by one gate of its own, side by side (scSE).
+    """Scale each channel by SE's gate and each position by a gate of its own, side by side (scSE).
 
     s = sigmoid(W2 relu(W1 z + b1) + b2) for z the mean of x over H and W, one gate a channel;
     m = sigmoid(w x + b) for the channels at one position, one gate a position. The two products
