@@ -26,10 +26,12 @@ class LayerCost(NamedTuple):
         Of the linear maps and convolutions, zero padding included; biases are not counted.
     elementwise : int
         Additions, comparisons, multiplications and sigmoids over the full map: its poolings and
-        its products. What is done on smaller tensors is left out.
+        its products; a norm counts as one. What is done on smaller tensors is left out. The
+        non-local block's weights, which are the larger tensor, are counted with it.
     moved_bytes : int
         Least traffic with memory where every operation runs by itself, as PyTorch executes
-        without a compiler: the full maps that it reads and writes, and the parameters once. A
+        without a compiler: the full maps that it reads and writes (the non-local block: and its
+        weights between positions), and the parameters once. A
         lower bound, as smaller tensors are left out; caches and fusion can go below it.
     saved_bytes : int
         What autograd keeps for the backward pass, in the module's current mode (training or
@@ -85,8 +87,9 @@ def layer_cost(module, input_shape):
     Parameters
     ----------
     module : nn.Module
-        A layer of ``attn_lib.layers``. The width of a number is that of its parameters; its mode,
-        training or evaluation, matters for ``saved_bytes`` alone.
+        A layer of ``attn_lib.layers``. The width of a number is that of its parameters, of single
+        precision where there are none; its mode, training or evaluation, matters for
+        ``saved_bytes`` alone.
     input_shape : tuple
         (N, C, H, W) of the feature map.
 
@@ -177,11 +180,12 @@ def model_cost(model, input_shape):
 
 
 # ---- formulas, one a mechanism; the equation numbers are those of the chapters
+# (the further mechanisms have none)
 
 
 def _cost(module, x, *, multiply_adds, elementwise, passes, saved, index_bytes=0):
     """LayerCost from counts of numbers; ``elementwise`` and ``passes`` in units of the map x."""
-    width = next(module.parameters()).element_size()
+    width = next(module.parameters(), torch.empty(0, dtype=torch.float32)).element_size()
     parameters = _parameters(module)
     moved = width * (passes * x + parameters)
     kept = width * saved + index_bytes
@@ -275,6 +279,237 @@ def _coordinate_attention(m, n, c, h, w):  # CA-C1, CA-C2, CA-C3
     )
 
 
+def _efficient_local_attention(m, n, c, h, w):
+    x, strips = n * c * h * w, n * c * (h + w)
+    return _cost(
+        m,
+        x,
+        multiply_adds=m.kernel_size * m.width * strips,
+        elementwise=4,  # two means, two products
+        passes=6,
+        # x; means, convolutions and logits; mean and deviation of each group, for both strips
+        saved=x + 3 * strips + 4 * n * m.gn.num_groups,
+    )
+
+
+def _efficient_multi_scale_attention(m, n, c, h, w):
+    x, width = n * c * h * w, c // m.groups
+    return _cost(
+        m,
+        x,
+        multiply_adds=n * c * width * (h + w) + 9 * x * width + 2 * x,
+        elementwise=8,  # four means, three products, norm
+        passes=16,  # means 4, products 6, norm 2, convolution 2, weighted sums 2
+        # x, between the products, before and after the norm, second branch; the gate; strips
+        saved=5 * x + x // width + 2 * n * c * (h + w) + 4 * n * c,
+    )
+
+
+def _effective_squeeze_excitation(m, n, c, h, w):
+    x = n * c * h * w
+    return _cost(
+        m,
+        x,
+        multiply_adds=n * c**2,
+        elementwise=2,  # mean, scale
+        passes=3,
+        saved=x + (3 if m.gate == "hard" else 2) * n * c,  # x, z and s; what relu6 is given
+    )
+
+
+def _frequency_channel_attention(m, n, c, h, w):
+    x, hidden = n * c * h * w, m.fc1.out_features
+    whole = (h, w) == (m.height, m.width)  # else the feature map is pooled first
+    return _cost(
+        m,
+        x,
+        multiply_adds=2 * n * c * hidden,
+        elementwise=3 if whole else 2,  # product with the cosines and sum, or pooling; scale
+        passes=5 if whole else 3,
+        saved=x + 2 * n * c + n * hidden,  # x, z and s, h; the cosines are a buffer
+    )
+
+
+def _gated_channel_transformation(m, n, c, h, w):
+    x = n * c * h * w
+    small = 6 * n * c + 3 * n if m.norm == "l2" else 5 * n * c + 2 * n
+    return _cost(
+        m,
+        x,
+        multiply_adds=0,
+        elementwise=3,  # squares or absolute values, their sum, scale
+        passes=3,
+        saved=x + small,  # x; norms, their quotients and the tanh
+    )
+
+
+def _gather_excite(m, n, c, h, w):
+    x, extent, rows, columns = n * c * h * w, m.extent, h, w
+    additions = multiply_adds = small = 0
+
+    def smaller(length, step):
+        return -(-length // step) if extent else 1
+
+    if m.gather is None:
+        additions = n * c * _in_windows(h, extent) * _in_windows(w, extent)
+        rows, columns = smaller(h, extent), smaller(w, extent)
+    for part in m.gather or ():
+        if isinstance(part, nn.Conv2d):
+            rows, columns = smaller(rows, 2), smaller(columns, 2)
+            multiply_adds += part.weight[0].numel() * n * c * rows * columns
+            continue
+        small += n * c * rows * columns  # before a norm, after a ReLU
+        if isinstance(part, nn.BatchNorm2d):
+            small += _statistics(part)
+    if m.mlp is not None:
+        hidden = m.mlp.fc1.out_channels
+        multiply_adds += 2 * n * rows * columns * c * hidden
+        small += n * rows * columns * (c + hidden)
+    spread = extent > 0  # the gates are, to the size of x
+    cost = _cost(
+        m,
+        x,
+        multiply_adds=multiply_adds,
+        elementwise=1,  # scale
+        passes=5 if spread else 3,  # gathering 1, spreading 1, scale 3 or 2
+        saved=x * (1 + spread) + small + n * c * rows * columns,  # x, gates; the network's; gates
+    )
+    return cost._replace(elementwise=cost.elementwise + additions)
+
+
+def _in_windows(length, extent):
+    """Entries in all windows of a mean along one axis; entries where they overlap count again."""
+    starts = range(0, length, extent or length)
+    reach = extent or length
+    return sum(min(length, i + reach) - max(0, i - reach + 1) for i in starts)
+
+
+def _global_context(m, n, c, h, w):
+    x, places, hidden = n * c * h * w, n * h * w, max(1, c // m.reduction)
+    weighs, adds, multiplies = m.mask is not None, m.add is not None, m.multiply is not None
+    branches = adds + multiplies
+    return _cost(
+        m,
+        x,
+        multiply_adds=2 * x * weighs + 2 * n * c * hidden * branches,
+        elementwise=branches + (not weighs),  # product, sum; mean
+        passes=2 * branches + 1 + weighs,
+        # x, where it is weighed or multiplied; the weights; z; around norm and ReLU; the gate
+        saved=x * (weighs or multiplies)
+        + places * weighs
+        + n * c
+        + branches * 2 * n * (hidden + 1)
+        + n * c * multiplies,
+    )
+
+
+def _concurrent_squeeze_excitation(m, n, c, h, w):
+    x, places, hidden = n * c * h * w, n * h * w, m.fc1.out_features
+    add = m.combine == "add"
+    return _cost(
+        m,
+        x,
+        multiply_adds=2 * n * c * hidden + places * c,
+        # mean, sum of the gates, scale; "max": six more to choose the larger
+        elementwise=3 if add else 9,
+        passes=6 if add else 19,
+        # x, and the gate with what it was made from; z, s and h; m
+        saved=x * (2 if add else 5) + 2 * n * c + n * hidden + places,
+    )
+
+
+def _non_local(m, n, c, h, w):
+    x, places, hidden = n * c * h * w, h * w, m.g.out_channels
+    halved = max(1, h // 2) * max(1, w // 2) if m.subsample else places
+    weights, embedded, norm = n * places * halved, m.theta is not None, m.bn is not None
+    inner = hidden if embedded else c  # channels of theta and phi
+    narrow = n * hidden * places
+    before, after, indices = 0, n * hidden * halved, 0  # g and phi, around the pooling
+    if embedded or m.subsample:
+        after += n * inner * halved
+    if m.subsample:
+        before, indices = narrow * (1 + embedded), n * (hidden + inner) * halved
+    cost = _cost(
+        m,
+        x,
+        multiply_adds=narrow * c * (4 if embedded else 2) + weights * (inner + hidden),
+        elementwise=1 + norm + (m.subsample and not embedded),  # sum, norm, maxima
+        passes=7 + 2 * norm,  # convolutions or x itself 4, norm 2, sum 3
+        # x; g, theta and phi; A; its product with g; before the norm
+        saved=x * (1 + norm)
+        + narrow * (1 + embedded)
+        + before
+        + after
+        + weights
+        + (_statistics(m.bn) if norm else 0),
+        index_bytes=8 * indices,
+    )
+    width = next(m.parameters()).element_size()
+    return cost._replace(  # A is written, normalised (read and written) and read
+        elementwise=cost.elementwise + weights,
+        moved_bytes=cost.moved_bytes + 4 * width * weights,
+    )
+
+
+def _selective_kernel(m, n, c, h, w):
+    x, hidden, branches = n * c * h * w, m.fc1.out_features, m.branches
+    norms = [m.bn1, *(path.bn for path in m.paths)]
+    return _cost(
+        m,
+        x,
+        multiply_adds=9 * branches * x * (c // m.groups) + (1 + branches) * n * c * hidden,
+        elementwise=5 * branches - 1,  # norm, ReLU and product of each; two sums; mean
+        passes=14 * branches - 5,  # 8 of each, the sums 6 (branches - 1), the mean 1
+        # x, each branch before its norm and after its ReLU; z; the bottleneck; the weights
+        saved=x * (1 + 2 * branches)
+        + n * c * (1 + branches)
+        + 2 * n * hidden
+        + sum(map(_statistics, norms)),
+    )
+
+
+def _simam(m, n, c, h, w):
+    x = n * c * h * w
+    return _cost(
+        m,
+        x,
+        multiply_adds=0,
+        elementwise=8,  # mean, difference, square, sum, quotient, 1/2 +, sigmoid, product
+        passes=15,
+        saved=4 * x + n * c,  # x, difference, square, gate; what the square is divided by
+    )
+
+
+def _style_recalibration(m, n, c, h, w):
+    x = n * c * h * w
+    return _cost(
+        m,
+        x,
+        multiply_adds=0,
+        elementwise=3,  # mean, variance, scale
+        passes=3,
+        # x; mean, deviation, before the norm, gate
+        saved=x + 4 * n * c + _statistics(m.bn),
+    )
+
+
+def _triplet_attention(m, n, c, h, w):
+    x = n * c * h * w
+    places = [n * c * w, n * h * c] + ([n * h * w] if m.hw is not None else [])
+    branches = len(places)
+    norms = [m.cw.bn, m.hc.bn] + ([m.hw.bn] if m.hw is not None else [])
+    return _cost(
+        m,
+        x,
+        multiply_adds=2 * m.kernel_size**2 * sum(places),
+        elementwise=3 * branches,  # maximum and mean of each, their sums, product
+        passes=2 * branches + 1 + 2 * (branches - 2) + 3,
+        # x and the gate; of each branch two planes, convolution, gate
+        saved=2 * x + 4 * sum(places) + sum(map(_statistics, norms)),
+        index_bytes=8 * sum(places),  # where the maxima were
+    )
+
+
 _FORMULAS = {
     layers.SqueezeExcitation: _squeeze_excitation,
     layers.ChannelAttention: _channel_attention,
@@ -283,6 +518,19 @@ _FORMULAS = {
     layers.BAM: _bam,
     layers.EfficientChannelAttention: _efficient_channel_attention,
     layers.CoordinateAttention: _coordinate_attention,
+    layers.EfficientLocalAttention: _efficient_local_attention,
+    layers.EfficientMultiScaleAttention: _efficient_multi_scale_attention,
+    layers.EffectiveSqueezeExcitation: _effective_squeeze_excitation,
+    layers.FrequencyChannelAttention: _frequency_channel_attention,
+    layers.GatherExcite: _gather_excite,
+    layers.GlobalContext: _global_context,
+    layers.GatedChannelTransformation: _gated_channel_transformation,
+    layers.NonLocal: _non_local,
+    layers.ConcurrentSqueezeExcitation: _concurrent_squeeze_excitation,
+    layers.SelectiveKernel: _selective_kernel,
+    layers.SimAM: _simam,
+    layers.StyleRecalibration: _style_recalibration,
+    layers.TripletAttention: _triplet_attention,
 }
 
 

@@ -36,7 +36,8 @@ def record_gates(model, *, detach=True):
         The model holds no attention module; or a module runs a second time, where the second
         gates would overwrite the first.
     RuntimeError
-        At the end, if no forward pass ran (or only a compiled copy of the model did).
+        At the end, if no forward pass ran (or only a compiled copy of the model did), or no layer
+        of the model has gates.
 
     Examples
     --------
@@ -58,7 +59,11 @@ def record_gates(model, *, detach=True):
     with _intercepted(model, record):
         yield recorded
     if not recorded:
-        raise RuntimeError("no gate was recorded: call the model itself inside the with block")
+        kinds = {type(m).__name__ for m in model.modules() if isinstance(m, Attention)}
+        raise RuntimeError(
+            "no gate was recorded: call the model itself inside the with block. If it was called, "
+            f"its layers add to x or replace it and have no gates: {', '.join(sorted(kinds))}"
+        )
 
 
 @contextmanager

@@ -26,7 +26,8 @@ def main(arguments=None):
     parser.add_argument("--device", default=default, help="cpu or cuda (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch on a CPU (%(default)s)")
     parser.add_argument("--rounds", type=int, default=25, help="timings of each (%(default)s)")
-    parser.add_argument("--layers", nargs="+", choices=layer_times.NAMES, default=layer_times.NAMES)
+    known = layer_times.NAMES + layer_times.FURTHER
+    parser.add_argument("--layers", nargs="+", choices=known, default=layer_times.NAMES)
     parser.add_argument("--compile", action="store_true", help="torch.compile of each too: slow")
     parser.add_argument("--networks", action="store_true", help="whole networks instead of layers")
     parser.add_argument("--batch", type=int, default=4, help="images for networks (%(default)s)")

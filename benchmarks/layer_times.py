@@ -10,6 +10,8 @@ from benchmarks import official
 from benchmarks.floor import floor, networks
 
 NAMES = ("se", "eca", "cbam", "coordinate", "bam")
+FURTHER = ("ela", "ema", "ese", "fca", "gather_excite", "gc", "gct", "nonlocal", "scse", "simam")
+FURTHER += ("sk", "srm", "triplet")  # without a floor
 SHAPES = [(8, 64, 56, 56), (8, 256, 28, 28), (8, 512, 14, 14)]
 FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -17,9 +19,9 @@ FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last
 def contestants(name, channels, timm, compiled):
     """Name -> layer; ``compiled`` adds torch.compile of each."""
     made = {"attn_lib": layers.build(name, channels)}
-    if name in timm:
-        made["timm"] = timm[name](channels)
-    made["official"] = official.LAYERS[name](channels)
+    for who, builders in (("timm", timm), ("official", official.LAYERS)):
+        if name in builders:
+            made[who] = builders[name](channels)
     if compiled:
         torch._dynamo.reset()  # or the cases before count towards its limit of recompilations
         made |= {f"{who}, compiled": torch.compile(layer) for who, layer in list(made.items())}
@@ -52,8 +54,9 @@ def measure(names, shapes, rounds, device, compiled=False):
                     for who, layer in contestants(name, shape[1], timm, compiled).items()
                 }
                 training = {who: training_step(layer, x, dy) for who, layer in made.items()}
-                training["floor"] = floor(name, x, dy)
-                training["networks"] = networks(name, made["attn_lib"], x)
+                if name in NAMES:
+                    training["floor"] = floor(name, x, dy)
+                    training["networks"] = networks(name, made["attn_lib"], x)
                 times = in_turns(training, device, rounds=rounds)
                 infer = {who: inference(layer, x) for who, layer in made.items()}
                 infer = in_turns(infer, device, rounds=rounds)

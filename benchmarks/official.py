@@ -2,7 +2,12 @@
 
 The parameters have attn_lib's names, so that one state dict fits both; operations and their order
 are the authors' (SE: hujie-frank/SENet's layers as its PyTorch ports write them; CBAM and BAM:
-Jongchan/attention-module; ECA: BangguWu/ECANet; CA: houqb/CoordAttention).
+Jongchan/attention-module; ECA: BangguWu/ECANet; CA: houqb/CoordAttention; the listing in ELA's
+paper; EMA: YOLOonMe/EMA-attention-module; FcaNet's layer: cfzd/FcaNet; GCT: z-x-yang/GCT; the
+non-local block: AlexHex7/Non-local_pytorch; scSE: qubvel-org/segmentation_models.pytorch; SimAM:
+ZjjConan/SimAM; SRM: hyunjaelee410/style-based-recalibration-module; triplet attention:
+landskape-ai/triplet-attention). timm has effective SE, gather-excite, the global context and the
+selective kernel.
 """
 
 import torch
@@ -97,12 +102,168 @@ class CoordinateAttention(nn.Module):
         return x * self.conv_w(columns.permute(0, 1, 3, 2)).sigmoid() * self.conv_h(rows).sigmoid()
 
 
+class EfficientLocalAttention(nn.Module):
+    """One strip after the other, two products."""
+
+    def __init__(self, channels):
+        super().__init__()
+        twin = layers.EfficientLocalAttention(channels)
+        self.conv, self.gn = twin.conv, twin.gn
+
+    def forward(self, x):
+        n, c, h, w = x.shape
+        rows = torch.sigmoid(self.gn(self.conv(x.mean(3)))).view(n, c, h, 1)
+        columns = torch.sigmoid(self.gn(self.conv(x.mean(2)))).view(n, c, 1, w)
+        return x * rows * columns
+
+
+class EfficientMultiScaleAttention(nn.Module):
+    """Groups folded into the batch, adaptive pools, matrix products with the softmaxes."""
+
+    def __init__(self, channels):
+        super().__init__()
+        twin = layers.EfficientMultiScaleAttention(channels)
+        self.groups, self.gn = twin.groups, twin.gn
+        self.conv1x1, self.conv3x3 = twin.conv1x1, twin.conv3x3
+
+    def forward(self, x):
+        n, c, h, w = x.shape
+        u = x.reshape(n * self.groups, -1, h, w)
+        columns = F.adaptive_avg_pool2d(u, (1, None)).permute(0, 1, 3, 2)
+        strips = self.conv1x1(torch.cat([F.adaptive_avg_pool2d(u, (None, 1)), columns], 2))
+        rows, columns = strips.split([h, w], 2)
+        one = self.gn(u * rows.sigmoid() * columns.permute(0, 1, 3, 2).sigmoid())
+        two = self.conv3x3(u)
+
+        def attend(a, b):
+            weights = F.adaptive_avg_pool2d(a, 1).flatten(1).softmax(1)[:, None]
+            return weights @ b.flatten(2)
+
+        s = (attend(one, two) + attend(two, one)).reshape(-1, 1, h, w)
+        return (u * s.sigmoid()).reshape(n, c, h, w)
+
+
+class FrequencyChannelAttention(nn.Module):
+    """Adaptive pooling, a product with the cosines of every channel, a sum."""
+
+    def __init__(self, channels):
+        super().__init__()
+        twin = layers.FrequencyChannelAttention(channels)
+        self.dct, self.fc1, self.fc2 = twin.dct, twin.fc1, twin.fc2
+
+    def forward(self, x):
+        pooled = F.adaptive_avg_pool2d(x, self.dct.weight.shape[1:])
+        z = torch.sum(pooled * self.dct.weight, dim=[2, 3])
+        s = torch.sigmoid(self.fc2(F.relu(self.fc1(z), inplace=True)))
+        return x * s.view(*z.shape, 1, 1).expand_as(x)
+
+
+class GatedChannelTransformation(nn.Module):
+    """Squares, their sum and its root."""
+
+    def __init__(self, channels):
+        super().__init__()
+        twin = layers.GatedChannelTransformation(channels)
+        self.alpha, self.gamma, self.beta = twin.alpha, twin.gamma, twin.beta
+
+    def forward(self, x):
+        u = (x.pow(2).sum((2, 3), keepdim=True) + 1e-5).pow(0.5) * self.alpha
+        norm = self.gamma / (u.pow(2).mean(dim=1, keepdim=True) + 1e-5).pow(0.5)
+        return x * (1 + torch.tanh(u * norm + self.beta))
+
+
+class ConcurrentSqueezeExcitation(nn.Module):
+    """Two products with the map, and their sum."""
+
+    def __init__(self, channels):
+        super().__init__()
+        twin = layers.ConcurrentSqueezeExcitation(channels)
+        self.fc1, self.fc2, self.conv = twin.fc1, twin.fc2, twin.conv
+
+    def forward(self, x):
+        z = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        s = torch.sigmoid(self.fc2(F.relu(self.fc1(z), inplace=True)))[:, :, None, None]
+        return x * s + x * torch.sigmoid(self.conv(x))
+
+
+class StyleRecalibration(nn.Module):
+    """Mean and variance one after the other, stacked."""
+
+    def __init__(self, channels):
+        super().__init__()
+        twin = layers.StyleRecalibration(channels)
+        self.cfc, self.bn = twin.cfc, twin.bn
+
+    def forward(self, x):
+        flat = x.flatten(2)
+        v = (flat.var(dim=2, keepdim=True) + 1e-5).sqrt()
+        t = torch.cat((flat.mean(dim=2, keepdim=True), v), dim=2)
+        z = torch.sum(t * self.cfc[None], dim=2)[:, :, None, None]
+        return x * torch.sigmoid(self.bn(z))
+
+
+class NonLocal(nn.Module):
+    """Views with the positions first, a softmax of the whole matrix."""
+
+    def __init__(self, channels):
+        super().__init__()
+        twin = layers.NonLocal(channels)
+        self.g, self.theta, self.phi = twin.g, twin.theta, twin.phi
+        self.out, self.bn = twin.out, twin.bn
+
+    def forward(self, x):
+        n, _, h, w = x.shape
+        g = F.max_pool2d(self.g(x), 2).flatten(2).permute(0, 2, 1)
+        phi = F.max_pool2d(self.phi(x), 2).flatten(2)
+        a = (self.theta(x).flatten(2).permute(0, 2, 1) @ phi).softmax(-1)
+        y = (a @ g).permute(0, 2, 1).contiguous().view(n, -1, h, w)
+        return self.bn(self.out(y)) + x
+
+
+class SimAM(nn.Module):
+    """The square of the difference from the mean, then a sigmoid of the whole map."""
+
+    def __init__(self, channels):
+        super().__init__()
+
+    def forward(self, x):
+        d = (x - x.mean((2, 3), keepdim=True)).pow(2)
+        variance = d.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3] - 1)
+        return x * torch.sigmoid(d / (4 * (variance + 1e-4)) + 0.5)
+
+
+class TripletAttention(nn.Module):
+    """Three copies of the map, permuted and made contiguous, each with its product."""
+
+    def __init__(self, channels):
+        super().__init__()
+        twin = layers.TripletAttention(channels)
+        self.cw, self.hc, self.hw = twin.cw, twin.hc, twin.hw
+
+    def forward(self, x):
+        def gated(branch, t):
+            return t * branch(torch.cat((t.max(1)[0].unsqueeze(1), t.mean(1).unsqueeze(1)), 1))
+
+        cw = gated(self.cw, x.permute(0, 2, 1, 3).contiguous()).permute(0, 2, 1, 3).contiguous()
+        hc = gated(self.hc, x.permute(0, 3, 2, 1).contiguous()).permute(0, 3, 2, 1).contiguous()
+        return 1 / 3 * (gated(self.hw, x) + cw + hc)
+
+
 LAYERS = {
     "se": SqueezeExcitation,
     "eca": EfficientChannelAttention,
     "cbam": CBAM,
     "coordinate": CoordinateAttention,
     "bam": BAM,
+    "ela": EfficientLocalAttention,
+    "ema": EfficientMultiScaleAttention,
+    "fca": FrequencyChannelAttention,
+    "gct": GatedChannelTransformation,
+    "nonlocal": NonLocal,
+    "scse": ConcurrentSqueezeExcitation,
+    "simam": SimAM,
+    "srm": StyleRecalibration,
+    "triplet": TripletAttention,
 }
 
 
@@ -113,7 +274,14 @@ def timms_layers():
     except ImportError as error:
         print(f"timm is not timed: {error}")
         return {}
-    from timm.layers import EcaModule, SEModule
+    from timm.layers import (
+        EcaModule,
+        EffectiveSEModule,
+        GatherExcite,
+        GlobalContext,
+        SelectiveKernel,
+        SEModule,
+    )
     from timm.layers.cbam import CbamModule
     from timm.layers.coord_attn import CoordAttn
 
@@ -122,4 +290,10 @@ def timms_layers():
         "eca": EcaModule,
         "cbam": lambda c: CbamModule(c, rd_ratio=1 / 16, rd_divisor=1),
         "coordinate": lambda c: CoordAttn(c, rd_ratio=1 / 32, rd_divisor=8),
+        "ese": EffectiveSEModule,
+        "gather_excite": lambda c: GatherExcite(c, use_mlp=False),
+        "gc": lambda c: GlobalContext(c, rd_ratio=1 / 16, fuse_add=True, fuse_scale=False),
+        "sk": lambda c: SelectiveKernel(
+            c, groups=32, rd_channels=max(c // 16, 32), split_input=False
+        ),
     }

@@ -82,7 +82,7 @@ def draw(path, summary, where):
         (axes[0], rivals, "times as fast as …"),
         (axes[1], ["floor", "floor and networks"], "times the floor"),
     ):
-        width = 0.8 / len(whom)
+        width = 0.8 / max(1, len(whom))
         for i, who in enumerate(whom):
             found = {row["layer"]: row["mean"] for row in rows if row["beside"] == who}
             at = [names.index(name) + (i - (len(whom) - 1) / 2) * width for name in found]

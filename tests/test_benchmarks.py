@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from naive import randomised
 
 from attn_lib import layers
 from benchmarks import __main__ as command
@@ -15,11 +16,11 @@ from benchmarks.measure import machine
 NAMES = layer_times.NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", official.LAYERS)
 def test_the_official_formulation_computes_the_same(name):
     torch.manual_seed(0)
     ours, theirs = layers.build(name, 32).double(), official.LAYERS[name](32).double()
-    theirs.load_state_dict(ours.state_dict())
+    theirs.load_state_dict(randomised(ours).state_dict())
     x, y = torch.randn(2, 3, 32, 7, 7, dtype=torch.float64).unbind()
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
     torch.testing.assert_close(ours(a), theirs(b))
@@ -28,7 +29,9 @@ def test_the_official_formulation_computes_the_same(name):
     torch.testing.assert_close(a.grad, b.grad)
 
 
-@pytest.mark.parametrize("name", ["se", "eca", "cbam", "coordinate"])
+@pytest.mark.parametrize(
+    "name", ["se", "eca", "cbam", "coordinate", "ese", "gather_excite", "gc", "sk"]
+)
 def test_timms_layers_have_the_same_size(name):
     count = [
         sum(p.numel() for p in layer.parameters())
@@ -78,12 +81,12 @@ def test_ratios_say_who_is_faster():
 def test_the_command_writes_its_tables(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(layer_times, "SHAPES", [(2, 32, 5, 5)])
     command.main(
-        ["--device", "cpu", "--rounds", "2", "--layers", "se", "bam", "--out", str(tmp_path)]
+        ["--device", "cpu", "--rounds", "2", "--layers", "se", "bam", "gc", "--out", str(tmp_path)]
     )
     with (tmp_path / "layers.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["who"] for row in rows} == {"attn_lib", "timm", "official", "floor", "networks"}
-    assert {row["layer"] for row in rows} == {"se", "bam"}
+    assert {row["layer"] for row in rows} == {"se", "bam", "gc"}
     assert all(float(row["ms"]) > 0 for row in rows)
     text = (tmp_path / "layers.md").read_text(encoding="utf-8")
     assert machine("cpu").split(",")[0] in text and "| se | training | timm |" in text

@@ -10,6 +10,7 @@ import onnx.reference
 import pytest
 import torch
 from cases import CASES, HALVES, each_case, random_input
+from further import FURTHER
 from others import torchvision
 from torch import nn
 from torch.autograd import forward_ad
@@ -483,5 +484,5 @@ def test_a_module_that_is_made_already_is_refused_as_attention(backbone):
 
 
 def test_all_layers_are_here():
-    made = {type(case.layer()) for case in CASES + HALVES}
+    made = {type(case.layer()) for case in CASES + HALVES + FURTHER}
     assert made == {kind for kind in vars(layers).values() if isinstance(kind, type)}

@@ -10,7 +10,7 @@ from attn_lib.convert.names import STAGE_OF_BLOCK
 def layer_call(mechanism, options):
     """The layer with ``options``, those that are not the default."""
     shown = {k: repr(v) for k, v in options.items() if v != default_of(mechanism, k)}
-    if mechanism == "eca":
+    if mechanism in ("eca", "ema"):
         shown = {"channels": "..."} | shown
     arguments = ", ".join(f"{name}={text}" for name, text in shown.items())
     return f"layers.{LAYERS[mechanism].__name__}({arguments})"

@@ -2,12 +2,20 @@
 
 Layers: Jongchan/attention-module (MODELS/cbam.py, bam.py), BangguWu/ECANet (models/eca_module.py),
 houqb/CoordAttention (coordatt.py, mbv2_ca.py), moskomule/senet.pytorch (senet/se_module.py),
-miraclewkf/SENet-PyTorch (se_resnet.py), Cadene/pretrained-models.pytorch (senet.py, bninception.py)
-and timm 1.0 (timm/layers). Networks: the same repositories' model files, timm/models and
-torchvision.
+miraclewkf/SENet-PyTorch (se_resnet.py), Cadene/pretrained-models.pytorch (senet.py,
+bninception.py), AlexHex7/Non-local_pytorch (lib), landskape-ai/triplet-attention
+(triplet_attention.py, and the file of that name in MODELS), xvjiarui/GCNet (mmdet/ops/gcb),
+YOLOonMe/EMA-attention-module, the listing in ELA's paper, cfzd/FcaNet (model/layer.py),
+hyunjaelee410/style-based-recalibration-module (models/recalibration_modules.py: SRM, and a
+gather-excite layer), z-x-yang/GCT (PyTorch/GCT.py), youngwanLEE/vovnet-detectron2,
+qubvel-org/segmentation_models.pytorch and ai-med/squeeze_and_excitation (scSE), and timm 1.0
+(timm/layers). Networks: the same repositories' model files, timm/models and torchvision.
 """
 
 from attn_lib.models.mobilenet_v2 import STAGES
+
+_CONTEXT_MLP = {"0": "fc1", "1": "norm", "3": "fc2"}  # GCNet's numbers
+_CONV_BN = ("conv", "bn")
 
 # How each family names the modules of a layer: (mechanism, their name -> ours). CBAM's channel
 # half alone has SE's names in attn_lib too, since both are two linear maps.
@@ -52,6 +60,64 @@ FAMILIES = {
         # coordatt.py, and the copy inside mbv2_ca.py
         ("coordinate", {"conv1": "conv1", "bn1": "bn1", "conv_h": "conv_h", "conv_w": "conv_w"}),
         ("coordinate", {"conv1": "conv1", "bn1": "bn1", "conv2": "conv_h", "conv3": "conv_w"}),
+    ],
+    "ela": [("ela", {"conv": "conv", "gn": "gn"})],
+    "ema": [("ema", {"conv1x1": "conv1x1", "conv3x3": "conv3x3", "gn": "gn"})],
+    "ese": [("ese", {"fc": "fc"})],  # timm's has the same names
+    "fca": [("fca", {"dct_layer": "dct", "fc.0": "fc1", "fc.2": "fc2"})],
+    "gather_excite": [
+        (  # timm
+            "gather_excite",
+            {f"gather.{m}{i}": f"gather.{m}{i}" for i in range(1, 6) for m in ("conv", "norm")}
+            | {"mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"},
+        ),
+        ("gather_excite", {"conv.0": "gather.conv1", "conv.1": "gather.norm1"}),
+    ],
+    "gc": [
+        (
+            "gc",
+            {"conv_mask": "mask"}
+            | {f"channel_add_conv.{i}": f"add.{ours}" for i, ours in _CONTEXT_MLP.items()}
+            | {f"channel_mul_conv.{i}": f"multiply.{ours}" for i, ours in _CONTEXT_MLP.items()},
+        ),
+        (  # timm
+            "gc",
+            {"conv_attn": "mask"}
+            | {f"mlp_add.{ours}": f"add.{ours}" for ours in _CONTEXT_MLP.values()}
+            | {f"mlp_scale.{ours}": f"multiply.{ours}" for ours in _CONTEXT_MLP.values()},
+        ),
+    ],
+    "gct": [("gct", {"": ""})],  # its parameters belong to no submodule
+    "nonlocal": [
+        # subsampled or not, with a batch norm or without: the one of most names is taken
+        ("nonlocal", {"g.0": "g", "theta": "theta", "phi.0": "phi", "W.0": "out", "W.1": "bn"}),
+        ("nonlocal", {"g.0": "g", "theta": "theta", "phi.0": "phi", "W": "out"}),
+        ("nonlocal", {"g": "g", "theta": "theta", "phi": "phi", "W.0": "out", "W.1": "bn"}),
+        ("nonlocal", {"g": "g", "theta": "theta", "phi": "phi", "W": "out"}),
+        ("nonlocal", {"g": "g", "t": "theta", "p": "phi", "z": "out", "norm": "bn"}),  # timm
+    ],
+    "scse": [
+        # segmentation_models.pytorch, and the authors' group
+        ("scse", {"cSE.1": "fc1", "cSE.3": "fc2", "sSE.0": "conv"}),
+        ("scse", {"cSE.fc1": "fc1", "cSE.fc2": "fc2", "sSE.conv": "conv"}),
+    ],
+    "simam": [("simam", {})],  # no parameters: all of a state dict is its network's
+    "sk": [
+        (
+            "sk",
+            {f"paths.{i}.{m}": f"paths.{i}.{m}" for i in range(9) for m in ("conv", "bn")}
+            | {"attn.fc_reduce": "fc1", "attn.bn": "bn1", "attn.fc_select": "fc2"},
+        )
+    ],
+    "srm": [("srm", {"": "", "bn": "bn"})],
+    "triplet": [
+        ("triplet", {f"{b}.conv.{m}": f"{b}.{m}" for b in ("cw", "hc", "hw") for m in _CONV_BN}),
+        (
+            "triplet",
+            {f"ChannelGateH.spatial.{m}": f"cw.{m}" for m in _CONV_BN}
+            | {f"ChannelGateW.spatial.{m}": f"hc.{m}" for m in _CONV_BN}
+            | {f"SpatialGate.spatial.{m}": f"hw.{m}" for m in _CONV_BN},
+        ),
     ],
     "timm": [
         ("se", {"fc1": "fc1", "fc2": "fc2"}),

@@ -32,6 +32,19 @@ def from_official(family, state_dict):
           kernel sizes it was trained with, and ``models.mobilenet_v2(attention="eca", ...)``.
         * ``"coordinate"``: houqb/CoordAttention (also known as Andrew-Qibin/CoordAttention),
           ``models.mobilenet_v2(width, "coordinate")``.
+        * ``"triplet"``: landskape-ai/triplet-attention, in the names of either of its files,
+          ``models.resnet(depth, "triplet")``.
+        * ``"ela"``: the listing in ELA's paper. ``"ema"``: YOLOonMe/EMA-attention-module, whose
+          names and shapes do not tell the number of groups. ``"gc"``: xvjiarui/GCNet, and timm's
+          ``GlobalContext``. ``"nonlocal"``: AlexHex7/Non-local_pytorch, and timm's
+          ``NonLocalAttn``. ``"sk"``: timm's ``SelectiveKernel(split_input=False)``, which is the
+          authors' Caffe layer. ``"simam"``: a network with SimAM, which has no parameters.
+        * ``"ese"``: youngwanLEE/vovnet-detectron2's ``eSEModule``, and timm's. ``"fca"``:
+          cfzd/FcaNet, ``models.resnet(depth, "fca", height=(56, 28, 14, 7), width=...)``.
+          ``"gather_excite"``: timm's ``GatherExcite``, and ``GELayer`` of
+          hyunjaelee410/style-based-recalibration-module. ``"gct"``: z-x-yang/GCT. ``"scse"``:
+          segmentation_models.pytorch, and ai-med/squeeze_and_excitation, whose layer has
+          ``combine="max"``. ``"srm"``: hyunjaelee410/style-based-recalibration-module.
         * ``"timm"``: timm's ``SEModule``, ``EcaModule``, ``CbamModule`` and ``CoordAttn``; its
           ``resnet18`` … ``resnet152`` with one of them as ``attn_layer`` or without, its
           ``legacy_seresnet50`` … ``152`` (``variant="caffe"``) and its ``mobilenetv2_*``. timm
@@ -47,10 +60,12 @@ def from_official(family, state_dict):
     -------
     dict of str to torch.Tensor
         What ``load_state_dict`` of the layer or model takes. A tensor that is as attn_lib wants
-        it is the given one and not a copy. Two things are computed, both for ``"timm"``: its CBAM
-        convolves the mean before the maximum and attn_lib the other way round, so the kernel's
-        two planes are exchanged; and where all of a layer's biases are left out (its default in
-        CBAM and Coordinate Attention), they are zeros here.
+        it is the given one and not a copy. Four things are computed, three of them for timm: its
+        CBAM convolves the mean before the maximum and attn_lib the other way round, so the kernel's
+        two planes are exchanged; where all of a layer's biases are left out (its default in
+        CBAM and Coordinate Attention), they are zeros here; and its non-local block divides the
+        logits by the root of C, so theta is divided by it. The fourth: the bias that a ``GELayer``
+        has before its batch norm is subtracted from the norm's running mean.
 
     Raises
     ------
@@ -66,8 +81,15 @@ def from_official(family, state_dict):
     Names and shapes do not say everything. Some published modules share theirs with one of attn_lib
     and compute something else, and no conversion can tell: timm's ``resnetblur50`` (blurred
     strides), its circular ECA, its layers with another gate function or a skip; the official CBAM
-    with other ``pool_types``. Of BAM, the dilation and how the branches meet are not in the state
-    dict.
+    with other ``pool_types``; timm's ``SelectiveKernel`` that splits its input, as it does by
+    default; timm's non-local block with ``use_scale=False``; timm's ``GatherExcite`` with
+    parameters and the extent of the whole feature map, whose convolution is padded. timm's global
+    context has a layer norm with ``eps`` 1e-6, the authors' and attn_lib's have 1e-5. Of BAM, the
+    dilation and how the branches meet are not in the state dict; nor are ELA's ``norm_groups``,
+    GCT's ``norm``, and whether a non-local block takes a softmax or, as ``pairwise="dot"``, none.
+    The state dict of FcaNet's layer has its cosines, and not the name of their ``frequencies``.
+    With parameters and an MLP, timm's ``GatherExcite`` is ``relu=False``. A single 3x3 convolution
+    is taken for one of extent 2.
     """
     result, _ = convert(family, weights_in(state_dict))
     return result
@@ -94,6 +116,8 @@ def convert(family, weights):
         for name, (key, tensor) in layer.items():
             insert(result, f"{place}.{name}", key, tensor)
     check_blocks(result, groups, found)
+    if family == "simam":
+        keywords = keywords | {"attention": "simam"}
     return {name: t for name, (_, t) in result.items()}, model_call(function, keywords, found)
 
 

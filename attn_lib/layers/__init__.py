@@ -1,7 +1,8 @@
 """The mechanisms as PyTorch modules.
 
 Every layer maps (N, C, H, W) to the same shape, dtype, device and memory format, and
-``layer.gates(x)`` is a dictionary of what multiplies x.
+``layer.gates(x)`` is a dictionary of what multiplies x. Layers that add to x or replace it have no
+gates (:class:`NonLocal`, :class:`SelectiveKernel`, :class:`GlobalContext` where it adds).
 """
 
 import inspect
@@ -10,18 +11,44 @@ from attn_lib.layers.bam import BAM
 from attn_lib.layers.cbam import CBAM, ChannelAttention, SpatialAttention
 from attn_lib.layers.coordinate import CoordinateAttention
 from attn_lib.layers.eca import EfficientChannelAttention
+from attn_lib.layers.ela import EfficientLocalAttention
+from attn_lib.layers.ema import EfficientMultiScaleAttention
+from attn_lib.layers.ese import EffectiveSqueezeExcitation
+from attn_lib.layers.fca import FrequencyChannelAttention
 from attn_lib.layers.gate import Gate
+from attn_lib.layers.gather_excite import GatherExcite
+from attn_lib.layers.gct import GatedChannelTransformation
+from attn_lib.layers.global_context import GlobalContext
+from attn_lib.layers.non_local import NonLocal
+from attn_lib.layers.scse import ConcurrentSqueezeExcitation
 from attn_lib.layers.se import SqueezeExcitation
+from attn_lib.layers.simam import SimAM
+from attn_lib.layers.sk import SelectiveKernel
+from attn_lib.layers.srm import StyleRecalibration
+from attn_lib.layers.triplet import TripletAttention
 
 __all__ = [
     "BAM",
     "CBAM",
     "ChannelAttention",
+    "ConcurrentSqueezeExcitation",
     "CoordinateAttention",
+    "EffectiveSqueezeExcitation",
     "EfficientChannelAttention",
     "Gate",
+    "EfficientLocalAttention",
+    "EfficientMultiScaleAttention",
+    "FrequencyChannelAttention",
+    "GatedChannelTransformation",
+    "GatherExcite",
+    "GlobalContext",
+    "NonLocal",
+    "SelectiveKernel",
+    "SimAM",
     "SpatialAttention",
     "SqueezeExcitation",
+    "StyleRecalibration",
+    "TripletAttention",
     "build",
 ]
 
@@ -31,6 +58,19 @@ _LAYERS = {
     "bam": BAM,
     "eca": EfficientChannelAttention,
     "coordinate": CoordinateAttention,
+    "ela": EfficientLocalAttention,
+    "ema": EfficientMultiScaleAttention,
+    "ese": EffectiveSqueezeExcitation,
+    "fca": FrequencyChannelAttention,
+    "gather_excite": GatherExcite,
+    "gc": GlobalContext,
+    "gct": GatedChannelTransformation,
+    "nonlocal": NonLocal,
+    "scse": ConcurrentSqueezeExcitation,
+    "simam": SimAM,
+    "sk": SelectiveKernel,
+    "srm": StyleRecalibration,
+    "triplet": TripletAttention,
 }
 
 
@@ -40,7 +80,9 @@ def build(name, channels, **options):
     Parameters
     ----------
     name : str
-        ``"se"``, ``"cbam"``, ``"bam"``, ``"eca"``, ``"coordinate"``.
+        ``"se"``, ``"cbam"``, ``"bam"``, ``"eca"``, ``"coordinate"``, ``"ela"``, ``"ema"``,
+        ``"ese"``, ``"fca"``, ``"gather_excite"``, ``"gc"``, ``"gct"``, ``"nonlocal"``,
+        ``"scse"``, ``"simam"``, ``"sk"``, ``"srm"``, ``"triplet"``.
     channels : int
         C, the channels of the feature map.
     options

@@ -18,7 +18,9 @@ class Attention(nn.Module):
 
     def gates(self, x):
         """Dictionary of what multiplies x; each entry broadcasts against (N, C, H, W)."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} has no gates: its output is not x times gates"
+        )
 
     def forward(self, x):
         """Product of x, (N, C, H, W), with its gates: same shape, dtype and memory format."""
