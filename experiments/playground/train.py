@@ -120,7 +120,8 @@ def accuracies(model, data):
         logits, _ = outcome(model, data.x_test, compute)
         right = logits.argmax(1) == data.y_test
         result[name] = round(right.double().mean().item(), 4)
-    return result
+    right = model(shuffled(data.x_test, orders["places"])).argmax(1) == data.y_test
+    return result | {"image": round(right.double().mean().item(), 4)}
 
 
 def samples(data):

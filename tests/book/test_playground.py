@@ -62,9 +62,23 @@ def test_the_page_has_the_measured_accuracies():
     page = (ROOT / "book/playground.md").read_text(encoding="utf-8")
     titles = dict(se="SE", eca="ECA", cbam="CBAM", bam="BAM", coordinate="Coordinate Attention")
     for name, result in json.loads((train.HERE / "results.json").read_text()).items():
-        row = [result[key] for key in ("computed", "held", "rows", "places")]
+        row = [result[key] for key in ("computed", "held", "rows", "places", "image")]
         cells = " | ".join(f"{100 * value:.1f}" for value in row)
         assert f"| {titles[name]} | {cells} |" in page
+
+
+@torch.no_grad()
+def test_a_stroke_reaches_as_far_as_the_page_says(models):
+    line = torch.zeros(2, 1, 8, 8)  # an empty image, and one with a line as the brush draws it
+    line[1, 0, :, 0], line[1, 0, :, 1] = 1, 0.25
+    empty, drawn = train.outcome(models["cbam"], line)[1]["spatial"]
+    change = drawn - empty
+    assert change[:, :, 5:].abs().max() < 0.03 < change.abs().max()
+    assert change[:, :, :4].mean() < 0
+    gates = train.outcome(models["coordinate"], line)[1]
+    change = {key: gate[1] - gate[0] for key, gate in gates.items()}
+    assert change["width"][:, :, 4:].abs().max() < 1e-6
+    assert change["height"].abs().amax(0).min() > 0.1
 
 
 @torch.no_grad()

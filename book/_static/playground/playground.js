@@ -10,7 +10,7 @@
   const TITLES = {
     channel: "Channel gate, one bar a channel",
     spatial: "Spatial gate, one cell a place",
-    joint: "Joint gate, one cell a place (mean over the channels)",
+    joint: "Joint gate, one small picture a channel",
     height: "Gate of the rows, one strip a channel",
     width: "Gate of the columns, one strip a channel",
   };
@@ -57,6 +57,22 @@
     context.globalAlpha = 1;
   }
 
+  // BAM's gate, whose values are from 1 to 2: a small picture a channel, eight in a row.
+  function mosaic(canvas, values, channels, height, width) {
+    const [across, step, size] = [8, 40, 36];
+    const context = fresh(canvas, across * step, Math.ceil(channels / across) * step);
+    context.fillStyle = colour("--course-accent");
+    values.forEach((value, i) => {
+      const channel = Math.floor(i / (height * width));
+      const [row, column] = [Math.floor(i / width) % height, i % width];
+      const x = (channel % across) * step + (column * size) / width;
+      const y = Math.floor(channel / across) * step + (row * size) / height;
+      context.globalAlpha = Math.min(1, Math.max(0, value - 1));
+      context.fillRect(x, y, size / width, size / height);
+    });
+    context.globalAlpha = 1;
+  }
+
   // One bar a value, from 0 at the bottom to `top`; bars from `first` to `last` stand out.
   function bars(canvas, values, top, first = Infinity, last = -Infinity) {
     const [width, height] = [320, 90];
@@ -94,13 +110,7 @@
     } else if (name === "spatial") {
       cells(canvas, values, height, width, 0, 1, 160, 160);
     } else if (name === "joint") {
-      const places = height * width;
-      const means = Array.from({ length: places }, (_, i) => {
-        let sum = 0;
-        for (let c = 0; c < channels; c++) sum += values[c * places + i];
-        return sum / channels;
-      });
-      cells(canvas, means, height, width, 1, 2, 160, 160);
+      mosaic(canvas, values, channels, height, width);
     } else if (name === "height") {
       // A row of the picture is a row of the feature map, a column is a channel.
       const turned = Array.from(
@@ -149,7 +159,7 @@
     const total = exps.reduce((a, b) => a + b);
     const shares = exps.map((value) => value / total);
     const order = shares.map((_, i) => i).sort((a, b) => shares[b] - shares[a]);
-    const percent = (i) => `${(100 * shares[i]).toFixed(0)} %`;
+    const percent = (i) => `${(100 * shares[i]).toFixed(1)} %`;
     say(
       `The network says ${order[0]} (${percent(order[0])}). ` +
         `Second is ${order[1]} (${percent(order[1])}).`,
