@@ -1,4 +1,4 @@
-"""On a narrow screen: a faded edge while something is hidden, and figures in a larger view."""
+"""On a narrow screen an edge fades while something is hidden behind it."""
 
 import pytest
 
@@ -29,19 +29,3 @@ def test_an_edge_fades_only_while_something_is_hidden(page):
     page.set_viewport_size({"width": 2400, "height": 800})
     page.wait_for_timeout(200)
     assert not page.locator(".bd-article div.math:is(.more-left, .more-right):visible").count()
-
-
-def test_the_larger_view_opens_by_keyboard_and_tap_and_gives_the_focus_back(page):
-    button = page.locator(".larger-frame > button:visible").first
-    small = page.locator(".larger-frame > img:visible").first
-    dialog = page.locator("dialog.larger-view")
-    for open_it in (lambda: button.press("Enter"), small.click):
-        open_it()
-        assert dialog.is_visible()
-        large = dialog.locator("img")
-        large.evaluate("(image) => image.decode()")
-        assert large.bounding_box()["width"] > 1.2 * small.bounding_box()["width"]
-        assert large.get_attribute("alt") == small.get_attribute("alt")
-        page.keyboard.press("Escape")
-        assert not dialog.is_visible()
-        assert button.evaluate("(button) => button === document.activeElement")
