@@ -1,6 +1,13 @@
 // What is wider than the page scrolls in a box of its own. Only such boxes take the keyboard's focus.
 const BOXES = "div.math, .bd-article pre, .pst-scrollable-table-container, .cell_output .text_html";
 
+// An edge fades while something is hidden behind it (course.css).
+function fade(box) {
+  const hidden = box.scrollWidth - box.clientWidth - box.scrollLeft;
+  box.classList.toggle("more-left", box.scrollLeft > 1);
+  box.classList.toggle("more-right", hidden > 1);
+}
+
 function mark() {
   const article = document.querySelector(".bd-article");
   if (!article) return;
@@ -14,10 +21,14 @@ function mark() {
       box.tabIndex = 0;
       box.setAttribute("role", "group");
       box.setAttribute("aria-label", "Wider than the page: scrolls sideways");
+      box.onscroll = () => fade(box);
+      fade(box);
     } else if (box.getAttribute("role") === "group") {
       box.removeAttribute("tabindex");
       box.removeAttribute("role");
       box.removeAttribute("aria-label");
+      box.onscroll = null;
+      box.classList.remove("more-left", "more-right");
     }
   }
 }
