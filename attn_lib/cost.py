@@ -332,7 +332,7 @@ def _frequency_channel_attention(m, n, c, h, w):
 
 def _gated_channel_transformation(m, n, c, h, w):
     x = n * c * h * w
-    small = 6 * n * c + 3 * n if m.norm == "l2" else 5 * n * c + 2 * n
+    small = 8 * n * c + 4 * n if m.norm == "l2" else 5 * n * c + 2 * n
     return _cost(
         m,
         x,

@@ -119,6 +119,7 @@ def test_one_size_a_stage():
     [
         ({"extent": 3}, "extent must be 0 or a power of two of at least 2; got 3"),
         ({"extent": 1}, "extent must be 0 or a power of two of at least 2; got 1"),
+        ({"extent": -2}, "extent, unless it is 0, must be .*got -2"),
         ({"parameters": True}, "size.*is needed for extent=0 with parameters"),
         ({"parameters": True, "size": (5, 0)}, "size must be .*got 0"),
     ],

@@ -88,8 +88,8 @@ class FrequencyChannelAttention(Attention):
 
 def _resized(x, height, width):
     """x, (N, C, H, W), by adaptive average pooling: (N, C, height, width)."""
-    if torch.compiler.is_compiling():
-        # the exporter to ONNX makes the windows of adaptive pooling those of the example's size
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        # for the exporters to ONNX, which fix the windows of adaptive pooling or refuse it
         rows = _averaging(x.shape[2], height, x)
         return rows @ x @ _averaging(x.shape[3], width, x).T
     if _fast.eager(x) and x.shape[2:] == (height, width):

@@ -74,7 +74,7 @@ class GatherExcite(Attention):
         super().__init__()
         self.channels = positive_int("channels", channels)
         self.reduction = positive_int("reduction", reduction)
-        self.extent = extent if extent == 0 else positive_int("extent", extent)
+        self.extent = 0 if extent == 0 else positive_int("extent, unless it is 0,", extent)
         if self.extent == 1 or self.extent & (self.extent - 1):
             raise ValueError(f"extent must be 0 or a power of two of at least 2; got {extent}")
         self.size = None

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from attn_lib.layers._base import Attention, positive_int
 
@@ -50,9 +51,8 @@ class GatedChannelTransformation(Attention):
         """``{"channel": 1 + tanh(v + beta)}`` for x (N, C, H, W): (N, C, 1, 1) in (0, 2)."""
         self._check(x)
         if self.norm == "l2":  # by norms, as the sums of squares would overflow in half precision
-            root = self.alpha.new_full((), math.sqrt(_EPS))
-            u = self.alpha * torch.hypot(_norm(x, 2, (2, 3)), root)
-            v = self.gamma * u / torch.hypot(_norm(u, 2, 1) / math.sqrt(self.channels), root)
+            u = self.alpha * _with_eps(_norm(x, 2, (2, 3)))
+            v = self.gamma * u / _with_eps(_norm(u, 2, 1) / math.sqrt(self.channels))
         else:
             u = self.alpha * _norm(x, 1, (2, 3))
             v = self.gamma * u / (_norm(u, 1, 1) / self.channels + _EPS)
@@ -60,6 +60,11 @@ class GatedChannelTransformation(Attention):
 
     def extra_repr(self):
         return f"channels={self.channels}, norm={self.norm!r}"
+
+
+def _with_eps(norm):
+    """sqrt(norm^2 + eps), as the norm of the two, side by side."""
+    return _norm(F.pad(norm, (0, 1), value=math.sqrt(_EPS)), 2, 3)
 
 
 def _norm(x, order, axes):
