@@ -64,7 +64,8 @@ def test_a_layer_that_adds_has_no_gates():
     x = torch.randn(2, 8, 3, 3)
     with pytest.raises(NotImplementedError, match="GlobalContext has no gates"):
         GlobalContext(8).gates(x)
-    assert GlobalContext(8, fusion="multiply").gates(x)["channel"].shape == (2, 8, 1, 1)
+    assert GlobalContext(8, fusion=("add", "multiply")).fusion == "both"
+    assert GlobalContext(8, fusion=("multiply",)).gates(x)["channel"].shape == (2, 8, 1, 1)
 
 
 class Official(nn.Module):

@@ -235,3 +235,30 @@ def test_the_page_prints_what_it_shows(capsys):
     code, printed = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.S).groups()
     exec(code, {})
     assert capsys.readouterr().out == printed
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.build("scse", 64),
+        layers.build("sk", 64),
+        layers.build("gc", 64),
+        layers.build("gc", 64, fusion="multiply"),
+        layers.build("srm", 64),
+        layers.build("gct", 64),
+        layers.build("fca", 64, height=7, width=7),
+        layers.build("triplet", 64),
+        layers.build("triplet", 64, spatial=False),
+        layers.build("ela", 64),
+        layers.build("ema", 64),
+        layers.build("ese", 64),
+        layers.build("nonlocal", 64),
+        layers.build("nonlocal", 64, pairwise="gaussian", batch_norm=False),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_further_layers_of_attn_lib_are_known_and_mistaken_for_nothing_else(layer):
+    (variant,) = identify(layer.state_dict())
+    name = next(name for name, kind in layers._LAYERS.items() if kind is type(layer))
+    assert variant.family == name
+    assert variant.known.get("channels", 64) == 64

@@ -239,6 +239,9 @@ _CONTEXT = {"0.weight": "M C 1 1", "0.bias": "M", "1.weight": "M 1 1", "1.bias":
 _CONTEXT |= {"3.weight": "C M 1 1", "3.bias": "C"}
 _TIMM_MLP = {"fc1.weight": "M C 1 1", "fc1.bias": "M", "norm.weight": "M", "norm.bias": "M"}
 _TIMM_MLP |= {"fc2.weight": "C M 1 1", "fc2.bias": "C"}
+_OUR_MLP = {"fc1.weight": "M C", "fc1.bias": "M", "norm.weight": "M", "norm.bias": "M"}
+_OUR_MLP |= {"fc2.weight": "C M", "fc2.bias": "C"}
+_OUR_NONLOCAL = {"g.weight": "M C 1 1", "g.bias": "M", "out.weight": "C M 1 1", "out.bias": "C"}
 _NONLOCAL = {"g.weight": "M C 1 1", "g.bias": "M", "W.0.weight": "C M 1 1", "W.0.bias": "C"}
 _PAIR = {f"{n}.weight": "M C 1 1" for n in ("theta", "phi")}
 _PAIR |= {f"{n}.bias": "M" for n in ("theta", "phi")}
@@ -497,6 +500,12 @@ _LAYERS = [
         | {"sSE.Conv1x1.weight": "1 C 1 1"},
     ),
     _Layer(
+        "scse",
+        "attn_lib",
+        "attn_lib",
+        _two("fc1", "fc2", bias=True) | {"conv.weight": "1 C 1 1", "conv.bias": "1"},
+    ),
+    _Layer(
         "gather_excite",
         "gather and mlp",
         "huggingface/pytorch-image-models",
@@ -534,6 +543,16 @@ _LAYERS = [
         beside="conv1.weight",
     ),
     _Layer(
+        "sk",
+        "attn_lib",
+        "attn_lib",
+        {f"paths.{i}.conv.weight": "C I 3 3" for i in range(2)}
+        | _norm("paths.0.bn", "paths.1.bn", size="C")
+        | {"fc1.weight": "M C", "fc2.weight": "D M"}
+        | _norm("bn1", size="M"),
+        _count("paths.0.bn", "paths.1.bn", "bn1"),
+    ),
+    _Layer(
         "gc",
         "official: the context is added",
         "xvjiarui/GCNet; pprp/awesome-attention-mechanism-in-cv",
@@ -566,6 +585,22 @@ _LAYERS = [
         _under("transform", _CONTEXT) | {"conv.weight": "1 C 1 1", "conv.bias": "1"},
     ),
     _Layer(
+        "gc",
+        "attn_lib: the context is added",
+        "attn_lib",
+        _under("add", _OUR_MLP),
+        {"mask.weight": "1 C 1 1", "mask.bias": "1"} | _under("multiply", _OUR_MLP),
+        says={"softmax pooling": "mask.weight", "multiplies": "multiply.fc1.weight"},
+    ),
+    _Layer(
+        "gc",
+        "attn_lib: the context multiplies",
+        "attn_lib",
+        _under("multiply", _OUR_MLP),
+        {"mask.weight": "1 C 1 1", "mask.bias": "1"},
+        says={"softmax pooling": "mask.weight"},
+    ),
+    _Layer(
         "srm",
         "official",
         "hyunjaelee410/style-based-recalibration-module",
@@ -591,6 +626,7 @@ _LAYERS = [
         "cfzd/FcaNet",
         {"dct_layer.weight": "C H W"} | _two("fc.0", "fc.2"),
     ),
+    _Layer("fca", "attn_lib", "attn_lib", {"dct.weight": "C H W"} | _two("fc1", "fc2")),
     _Layer(
         "triplet",
         "cw, hc and hw",
@@ -615,6 +651,14 @@ _LAYERS = [
         _basic("ch.conv", "cw.conv", "hw.conv", bias=True),
         _count("ch.conv.bn", "cw.conv.bn", "hw.conv.bn"),
         bias="ch.conv.conv.bias",
+    ),
+    _Layer(
+        "triplet",
+        "attn_lib",
+        "attn_lib",
+        _basic("cw", "hc"),
+        _basic("hw") | _count("cw.bn", "hc.bn", "hw.bn"),
+        says={"spatial view": "hw.conv.weight"},
     ),
     _Layer(
         "ela",
@@ -647,6 +691,7 @@ _LAYERS = [
         "youngwanLEE/vovnet-detectron2; huggingface/pytorch-image-models",
         {"fc.weight": "C C 1 1", "fc.bias": "C"},
     ),
+    _Layer("ese", "one linear map", "attn_lib", {"fc.weight": "C C", "fc.bias": "C"}),
     _Layer(
         "sge",
         "official",
@@ -676,5 +721,23 @@ _LAYERS = [
         | {"z.weight": "C M 1 1", "z.bias": "C"}
         | _norm("norm", size="C"),
         _count("norm"),
+    ),
+    _Layer(
+        "nonlocal",
+        "attn_lib: embedded Gaussian or dot product",
+        "attn_lib",
+        _OUR_NONLOCAL | _PAIR,
+        _norm("bn", size="C") | _count("bn"),
+        open=("whether g and phi are subsampled",),
+        says={"batch norm": "bn.weight"},
+    ),
+    _Layer(
+        "nonlocal",
+        "attn_lib: Gaussian",
+        "attn_lib",
+        _OUR_NONLOCAL,
+        _norm("bn", size="C") | _count("bn"),
+        open=("whether g and x are subsampled",),
+        says={"batch norm": "bn.weight"},
     ),
 ]

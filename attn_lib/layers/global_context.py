@@ -27,7 +27,8 @@ class GlobalContext(Attention):
         r; the bottleneck has max(1, C // r) units. The authors' code takes the fraction 1 / r.
         With one unit the layer norm returns its bias, and t does not depend on x.
     fusion : {"add", "multiply", "both"}
-        What is done with x. ``"multiply"`` alone has ``gates``.
+        What is done with x. ``"multiply"`` alone has ``gates``. A tuple of the first two, as the
+        authors' code takes it, will do as well.
     pooling : {"attention", "mean"}
         p as above, or 1 / (H W).
 
@@ -46,6 +47,8 @@ class GlobalContext(Attention):
         super().__init__()
         self.channels = positive_int("channels", channels)
         self.reduction = positive_int("reduction", reduction)
+        if not isinstance(fusion, str):  # a tuple, as in the authors' code
+            fusion = "both" if {*fusion} == {"add", "multiply"} else " ".join(fusion)
         if fusion not in ("add", "multiply", "both"):
             raise ValueError(f"fusion must be 'add', 'multiply' or 'both'; got {fusion!r}")
         if pooling not in ("attention", "mean"):
