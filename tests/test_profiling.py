@@ -42,8 +42,8 @@ def test_the_slower_of_two_layers_takes_longer(training):
 
 def test_a_round_repeats_a_short_call():
     often, once = Waits(0), Waits(0)
-    time = profiling.time_layer(often, torch.zeros(1), rounds=2, min_seconds=0.01)
-    assert often.called > 0.01 / time.high
+    profiling.time_layer(often, torch.zeros(1), rounds=2, min_seconds=0.01)
+    assert often.called > 100  # of a few microseconds each, on a busy machine some more
     profiling.time_layer(once, torch.zeros(1), rounds=2, min_seconds=1e-9)
     assert once.called < 20
 
