@@ -1,5 +1,6 @@
 """Every mechanism with the options under which the tests hold NumPy and PyTorch to each other."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -133,3 +134,17 @@ def old_kinks():
     a = torch.tensor([-3.0, 3.0], requires_grad=True)
     torch.nn.functional.hardswish(a).sum().backward()
     return a.grad.tolist() != [0, 1]
+
+
+def assert_compiles(layer, inputs, rtol=None, atol=None, gradient=1e-4):
+    """Compiled without graph breaks, the layer computes and trains the same for every input."""
+    reference = copy.deepcopy(layer)
+    torch.compiler.reset()
+    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend="aot_eager")
+    for x in inputs:
+        a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+        y, wanted = compiled(a), reference(b)
+        torch.testing.assert_close(y, wanted, rtol=rtol, atol=atol)
+        y.square().sum().backward()
+        wanted.square().sum().backward()
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=gradient)

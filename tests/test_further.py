@@ -8,7 +8,7 @@ import numpy as np
 import onnx.reference
 import pytest
 import torch
-from cases import random_input
+from cases import assert_compiles, random_input
 from further import each_case, each_mechanism
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -179,17 +179,7 @@ def test_onnx_with_dynamic_axes(case):
 @pytest.mark.slow
 @each_mechanism
 def test_compiled_without_graph_breaks(case):
-    layer = case.layer()
-    reference = copy.deepcopy(layer)
-    torch.compiler.reset()
-    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend="aot_eager")
-    for x in two_inputs(case):
-        a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
-        y, wanted = compiled(a), reference(b)
-        torch.testing.assert_close(y, wanted, rtol=1e-4, atol=1e-5)
-        y.square().sum().backward()
-        wanted.square().sum().backward()
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-3)
+    assert_compiles(case.layer(), two_inputs(case), rtol=1e-4, atol=1e-5, gradient=1e-3)
 
 
 BACKBONES = {

@@ -9,7 +9,7 @@ import onnx
 import onnx.reference
 import pytest
 import torch
-from cases import CASES, HALVES, each_case, random_input
+from cases import CASES, HALVES, assert_compiles, each_case, random_input
 from further import FURTHER
 from others import torchvision
 from torch import nn
@@ -265,17 +265,7 @@ def test_attention_between_the_stages_can_be_exchanged():
 
 @each_case
 def test_compile_with_dynamic_shapes(case):
-    layer = case.layer()
-    reference = copy.deepcopy(layer)
-    torch.compiler.reset()
-    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend="aot_eager")
-    for x in two_inputs(case):
-        a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
-        y, wanted = compiled(a), reference(b)
-        torch.testing.assert_close(y, wanted)
-        y.square().sum().backward()
-        wanted.square().sum().backward()
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
+    assert_compiles(case.layer(), two_inputs(case))
 
 
 @networks(["resnet_cifar"])  # the compiler takes minutes for a deep network

@@ -66,6 +66,14 @@ class Attention(nn.Module):
         return state
 
 
+def unbiased(mean, x):
+    """A mean of squares over the H W positions of x as their sum over H W - 1, or over 1."""
+    others = x.shape[2] * x.shape[3] - 1
+    if isinstance(others, int):  # while a compiler traces, the size may be unknown
+        others = max(1, others)
+    return mean + mean / others
+
+
 def positive_int(name, value):
     """``value`` as an int, or an error that names the option and what was given."""
     try:

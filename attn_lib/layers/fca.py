@@ -66,8 +66,9 @@ class FrequencyChannelAttention(Attention):
             raise ValueError(f"height and width must be at least 7; got {height} and {width}")
         self.reduction = positive_int("reduction", reduction)
         self.frequencies = frequencies
-        pairs = _chosen(frequencies)[: math.gcd(self.channels, int(frequencies[3:]))]
-        self.dct = _CosineTransform(self.channels, self.height, self.width, pairs)
+        grid = _chosen(frequencies)[: math.gcd(self.channels, int(frequencies[3:]))]
+        pairs = [(u * (self.height // 7), v * (self.width // 7)) for u, v in grid]
+        self.dct = CosineTransform(self.channels, self.height, self.width, pairs)
         hidden = max(1, self.channels // self.reduction)
         self.fc1 = nn.Linear(self.channels, hidden, bias=False)
         self.fc2 = nn.Linear(hidden, self.channels, bias=False)
@@ -106,8 +107,11 @@ def _averaging(length, n, x):
     return inside.to(x.dtype) / (end - first)
 
 
-class _CosineTransform(nn.Module):
-    """One coefficient a channel: (N, C, height, width) -> (N, C)."""
+class CosineTransform(nn.Module):
+    """One coefficient a channel, (N, C, height, width) -> (N, C).
+
+    ``pairs`` are frequencies (u, v), with C / len(pairs) channels for each.
+    """
 
     def __init__(self, channels, height, width, pairs):
         super().__init__()
@@ -120,9 +124,9 @@ class _CosineTransform(nn.Module):
 
 
 def _wave(u, n):
-    """f of index u on the 7x7 grid at n positions, (n,)."""
+    """The u-th of the n orthonormal cosines, (n,)."""
     positions = torch.arange(n, dtype=torch.float64) + 0.5
-    return torch.cos(math.pi * u * (n // 7) / n * positions) * math.sqrt((1 + (u > 0)) / n)
+    return torch.cos(math.pi * u / n * positions) * math.sqrt((1 + (u > 0)) / n)
 
 
 def _chosen(frequencies):

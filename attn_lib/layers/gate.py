@@ -21,14 +21,14 @@ Two layers one after the other are an ``nn.Sequential`` of both.
 """
 
 import functools
-import math
 
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
 from attn_lib.layers import _fast
-from attn_lib.layers._base import Attention, positive_int
+from attn_lib.layers._base import Attention, positive_int, unbiased
+from attn_lib.layers.fca import CosineTransform
 
 __all__ = [
     "AlongChannels",
@@ -289,9 +289,10 @@ def maximum(x):
 def deviation(x, eps=1e-5):
     """Standard deviations of the channels, (N, C, 1, 1): root of variance (over HW - 1) + eps.
 
-    As in the code of SRM (Lee et al., arXiv 1903.10829). nan where H = W = 1.
+    As in the code of SRM (Lee et al., arXiv 1903.10829). The variance is 0 where H = W = 1.
     """
-    return (x.var((2, 3), keepdim=True) + eps).sqrt()
+    variance, _ = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
+    return (unbiased(variance, x) + eps).sqrt()
 
 
 def rows(x):
@@ -380,18 +381,10 @@ class Frequencies(nn.Module):
         for u, v in frequencies:
             if not (0 <= u < height and 0 <= v < width):
                 raise ValueError(f"a {height} x {width} map has no frequency {(u, v)}")
-        waves = [_cosine(u, height)[:, None] * _cosine(v, width) for u, v in frequencies]
-        each = channels // len(frequencies)
-        self.register_buffer("weight", torch.stack(waves).repeat_interleave(each, 0))
+        self.dct = CosineTransform(channels, *self.size, frequencies)
 
     def forward(self, x):
-        return (F.adaptive_avg_pool2d(x, self.size) * self.weight).sum((2, 3), keepdim=True)
-
-
-def _cosine(u, n):
-    """The u-th of the n orthonormal cosines, (n,)."""
-    angles = math.pi * u * (torch.arange(n) + 0.5) / n
-    return torch.cos(angles) * math.sqrt((2 if u else 1) / n)
+        return self.dct(F.adaptive_avg_pool2d(x, self.size))[:, :, None, None]
 
 
 # ---- transform

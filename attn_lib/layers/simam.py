@@ -5,7 +5,7 @@ import math
 import torch
 
 from attn_lib.layers import _fast
-from attn_lib.layers._base import Attention, positive_int
+from attn_lib.layers._base import Attention, positive_int, unbiased
 
 __all__ = ["SimAM"]
 
@@ -45,11 +45,7 @@ class SimAM(Attention):
         """``{"joint": s}`` for x (N, C, H, W), with s of shape (N, C, H, W) in (0.62, 1)."""
         self._check(x)
         d = (x - _fast.mean(x, (2, 3))).square()
-        others = x.shape[2] * x.shape[3] - 1
-        if isinstance(others, int):  # while a compiler traces, the size may be unknown
-            others = max(1, others)
-        mean = _fast.mean(d, (2, 3))  # in half precision their sum would overflow
-        variance = mean + mean / others
+        variance = unbiased(_fast.mean(d, (2, 3)), x)  # a sum would overflow in half precision
         return {"joint": torch.sigmoid(d / (4 * (variance + self.lam)) + 0.5)}
 
     def extra_repr(self):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from attn_lib.layers._base import Attention, positive_int
+from attn_lib.layers._base import Attention, positive_int, unbiased
 
 __all__ = ["StyleRecalibration"]
 
@@ -40,10 +40,7 @@ class StyleRecalibration(Attention):
         """``{"channel": s}`` for x (N, C, H, W), with s of shape (N, C, 1, 1) in (0, 1)."""
         self._check(x)
         variance, u = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
-        others = x.shape[2] * x.shape[3] - 1
-        if isinstance(others, int):  # while a compiler traces, the size may be unknown
-            others = max(1, others)
-        v = (variance + variance / others + 1e-5).sqrt()
+        v = (unbiased(variance, x) + 1e-5).sqrt()
         w1, w2 = self.cfc[:, 0, None, None], self.cfc[:, 1, None, None]
         return {"channel": torch.sigmoid(self.bn(w1 * u + w2 * v)).to(x.dtype)}
 
