@@ -49,7 +49,7 @@ BENCH ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install html wheel slides pdf repository test quick lint sync unit nbval book-tests elsewhere \
-        colab-test notebooks glance assignments grade classroom-tests bench serve format clean
+        colab-test notebooks glance assignments grade classroom-tests bench serve measure format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ slides: $(STAMP) ## write a reveal.js deck of each chapter into dist/slides
 
 pdf: html $(TESTER) ## print the book into dist/book.pdf (needs Chromium)
 	@$(BIN)/python book/tools/pdf.py dist/book.pdf
+
+measure: html ## print a table of what the book's pages weigh, break and lack (needs Chromium)
+	@$(BIN)/python tests/book/measure.py
 
 repository: $(STAMP) ## write the repository's address everywhere, in one commit (URL=...)
 	@$(if $(filter undefined,$(origin URL)),echo "Say which: make repository URL=https://github.com/OWNER/NAME" >&2; exit 1,$(BIN)/python book/tools/repository.py '$(URL)')

@@ -25,10 +25,8 @@ from attn_lib._progress import progress
 from attn_lib.data.diagnostic import CHANNELS, CUE_CELLS, SIDE
 from attn_lib.train import evaluate, fit
 
-__all__ = ["TASKS", "VERSION", "Task", "network", "score"]
+__all__ = ["TASKS", "Task", "network", "score"]
 
-#: Of tasks, network and recipe: results of different versions do not compare.
-VERSION = 1
 RECIPE = {"epochs": 30, "lr": 0.02, "batch_size": 64}
 IMAGES = {"n_train": 4000, "n_test": 4000}
 
@@ -40,7 +38,9 @@ class Task(NamedTuple):
 
     ``draw(*level, n_train, n_test, seed=...)`` makes it; ``asks`` is the ability in words;
     ``levels`` are from easy to difficult, or from near to far; ``bayes(*level)`` and
-    ``without(*level)`` are the accuracies of the module's docstring.
+    ``without(*level)`` are the accuracies of the module's docstring. ``version`` changes whenever
+    the task's feature maps, its bounds, the network or the recipe do: results of different
+    versions do not compare.
     """
 
     draw: Callable
@@ -48,6 +48,7 @@ class Task(NamedTuple):
     levels: tuple
     bayes: Callable
     without: Callable
+    version: int = 1
 
 
 @functools.cache
@@ -91,8 +92,9 @@ TASKS = {
         data.marked_neighbour,
         "a gate on places that depends on their neighbours",
         ((0.5,), (1.0,), (2.0,)),
-        lambda noise: _phi(1 / noise),  # from the marked cell; the whole row tells more
+        lambda noise: _phi(1 / noise),
         lambda noise: 0.5,
+        version=2,
     ),
     "same_row": Task(
         data.same_row,
@@ -167,7 +169,8 @@ def score(attention=None, *, tasks=None, seeds=range(3), hidden=0, images=None, 
 
     Returns
     -------
-    list of dict : with the keys task, level, seed, right, images, accuracy, bayes, without.
+    list of dict
+        With the keys task, level, seed, right, images, accuracy, bayes, without, version.
 
     Raises
     ------
@@ -203,4 +206,5 @@ def one(name, level, seed, attention=None, *, hidden=0, images=None, recipe=None
         "accuracy": right / tested,
         "bayes": task.bayes(*level),
         "without": task.without(*level),
+        "version": task.version,
     }

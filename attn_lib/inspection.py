@@ -41,9 +41,13 @@ def record_gates(model, *, detach=True):
 
     Examples
     --------
-    >>> with record_gates(model) as gates:
-    ...     model(images)
-    >>> gates["layer1.0.attention"]["channel"].shape   # (N, C, 1, 1)
+    >>> from attn_lib import inspection, models
+    >>> model = models.resnet_cifar(8, attention="se").eval()
+    >>> images = torch.zeros(2, 3, 32, 32)
+    >>> with inspection.record_gates(model) as gates:
+    ...     logits = model(images)
+    >>> gates["layer1.0.attention"]["channel"].shape
+    torch.Size([2, 16, 1, 1])
     """
     recorded = {}
 
@@ -87,10 +91,15 @@ def clamp_gates(model, gates):
 
     Examples
     --------
+    >>> from attn_lib import inspection, models
+    >>> model = models.resnet_cifar(8, attention="se").eval()
+    >>> images = torch.rand(2, 3, 32, 32)
+    >>> with inspection.record_gates(model) as recorded:
+    ...     logits = model(images)
     >>> mean = {name: {k: g.mean(0, keepdim=True) for k, g in made.items()}
     ...         for name, made in recorded.items()}
-    >>> with clamp_gates(model, mean):
-    ...     model(images)
+    >>> with inspection.clamp_gates(model, mean):
+    ...     logits = model(images)
     """
     known = {name for name, m in model.named_modules() if isinstance(m, Attention)}
     for name in gates.keys() - known:
@@ -140,7 +149,12 @@ def gradcam(model, x, classes, module, *, at="output"):
 
     Examples
     --------
-    >>> maps, alpha = gradcam(model, images, model(images).argmax(1), "layer4")
+    >>> from attn_lib import inspection, models
+    >>> model = models.resnet_cifar(8).eval()
+    >>> images = torch.rand(2, 3, 32, 32)
+    >>> maps, alpha = inspection.gradcam(model, images, model(images).argmax(1), "layer3")
+    >>> maps.shape, alpha.shape
+    (torch.Size([2, 8, 8]), torch.Size([2, 64]))
     """
     if model.training:
         raise ValueError("the model is in training mode: call model.eval() first")

@@ -109,8 +109,8 @@ def read(lines, *, comparisons=None, networks=None):
     Raises
     ------
     ValueError
-        A line lacks a key; two lines for the same network; lines of different versions of the
-        tasks.
+        A line lacks a key; two lines for the same network; lines of different versions of
+        a task.
     """
     lines = list(lines)
     groups = defaultdict(dict)
@@ -122,9 +122,13 @@ def read(lines, *, comparisons=None, networks=None):
         if line["seed"] in group:
             raise ValueError(f"two lines for the same network: {line}")
         group[line["seed"]] = line
-    versions = {line["version"] for line in lines if "version" in line}
-    if len(versions) > 1:
-        raise ValueError(f"versions {sorted(versions)} of the tasks do not compare")
+    versions = defaultdict(set)
+    for line in lines:
+        if "version" in line:
+            versions[line["task"]].add(line["version"])
+    for task, found in versions.items():
+        if len(found) > 1:
+            raise ValueError(f"versions {sorted(found)} of {task} do not compare")
     most = networks or max(map(len, groups.values()), default=0)
     return {
         key: _cell(list(group.values()), comparisons or len(lines), most)

@@ -142,7 +142,9 @@ def table(rows, columns, *, corner=""):
 
     Examples
     --------
+    >>> from attn_lib import plot
     >>> plot.table({"SE": [0.83, 0.67], "ECA": [0.45, 0.30]}, ["1.0", "2.0"], corner="gate")
+    {'text/html': '<table...SE...0.67...ECA...'}
     """
     from IPython.display import display
 
@@ -495,6 +497,7 @@ def canvas(size):
 
     Examples
     --------
+    >>> from attn_lib import plot
     >>> fig, ax = plot.canvas((4, 1.6))
     >>> x = plot.feature_map(ax, 0.2, 0.5, label="$x$", shape="$N,C,H,W$")
     >>> z = plot.channel_vector(ax, 2.2, 0.5, label="$z$", shape="$N,C$")

@@ -77,7 +77,8 @@ def time_layer(layer, x, *, training=False, rounds=20, min_seconds=0.002, thread
 
     Examples
     --------
-    >>> time_layer(nn.ReLU(), torch.zeros(1, 2, 3, 3), rounds=1).median < 1
+    >>> from attn_lib import profiling
+    >>> profiling.time_layer(nn.ReLU(), torch.zeros(1, 2, 3, 3), rounds=1).median < 1
     True
     """
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
@@ -148,8 +149,9 @@ def bytes_moved(layer, x, *, training=False):
 
     Examples
     --------
+    >>> from attn_lib import profiling
     >>> x = torch.zeros(1, 2, 3, 3)
-    >>> bytes_moved(nn.ReLU(), x) == 2 * x.nbytes
+    >>> profiling.bytes_moved(nn.ReLU(), x) == 2 * x.nbytes
     True
     """
     if not isinstance(x, torch.Tensor):
@@ -235,7 +237,8 @@ def roofline(device=None, *, precisions=None, rounds=5, buffer_bytes=None, threa
 
     Examples
     --------
-    >>> roof = roofline("cpu", rounds=1, buffer_bytes=2**20)
+    >>> from attn_lib import profiling
+    >>> roof = profiling.roofline("cpu", rounds=1, buffer_bytes=2**20)
     >>> roof.bound(operations=0, moved_bytes=roof.bandwidth)
     1.0
     """

@@ -107,6 +107,7 @@ def test_the_marked_cell_is_the_label(noise):
     assert near(right(x[:, 3].sum((1, 2)), sign), 0.5)
     rows = x[:, 3].sum(2) * (x[:, 5] > 0).any(2)  # the row that has the mark
     assert near(right(rows.sum(1), sign), 0.5)
+    assert torch.equal(x[:, 3, :, 2], -x[:, 3, :, 8])  # the other cell tells nothing more
 
 
 def test_exchanging_two_columns_turns_the_label():

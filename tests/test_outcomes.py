@@ -88,7 +88,7 @@ def test_bad_lines_are_refused():
         outcomes.read([{k: v for k, v in lines(1)[0].items() if k not in ("seed", "bayes")}])
     with pytest.raises(ValueError, match="two lines for the same network"):
         outcomes.read(lines(1) * 2)
-    with pytest.raises(ValueError, match=r"versions \[1, 2\] of the tasks"):
+    with pytest.raises(ValueError, match=r"versions \[1, 2\] of same_row"):
         outcomes.read([line | {"version": k + 1} for k, line in enumerate(lines(1, 2))])
 
 
@@ -139,7 +139,10 @@ def test_the_page_has_the_tasks_their_bounds_and_the_stored_outcomes():
     asked = [f"| `{name}` | {task.asks} |" for name, task in diagnostics.TASKS.items()]
     for line in [*asked, *report.tasks()]:
         assert line in PAGE
-    assert f"`attn_lib.diagnostics.VERSION`, which is {diagnostics.VERSION}." in PAGE
+    assert {n: t.version for n, t in diagnostics.TASKS.items() if t.version != 1} == {
+        "marked_neighbour": 2
+    }
+    assert "It is 2 for `marked_neighbour` and 1 for the others." in PAGE
     recipe = diagnostics.RECIPE | diagnostics.IMAGES
     assert (
         "{n_train:,} feature maps to train on, {n_test:,} to test on, {epochs} epochs, learning "

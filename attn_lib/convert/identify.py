@@ -59,8 +59,10 @@ def identify(state_dict):
 
     Examples
     --------
-    >>> for variant in identify(torch.load("checkpoint.pth", weights_only=True)):
-    ...     print(variant.family, variant.repository, variant.known, variant.open)
+    >>> from attn_lib import convert, layers
+    >>> for variant in convert.identify(layers.CBAM(64).state_dict()):
+    ...     print(variant.family, variant.repository, variant.known)
+    cbam attn_lib {'channels': 64, 'hidden': 4, 'kernel_size': 7, 'reduction': 16, 'bias': True}
     """
     shapes = {}
     for key, tensor in weights_in(state_dict).items():

@@ -139,18 +139,21 @@ def channel_order(distance=3, n_train=2000, n_test=2000, dtype=torch.float32, se
 def marked_neighbour(noise=0.5, n_train=2000, n_test=2000, dtype=torch.float32, seed=0):
     """One of many cells counts, the one with a mark at its right.
 
-    Channel 3 holds +1 in one and -1 in the other of the columns 2 and 8, at random in each row,
-    plus noise of deviation ``noise`` in all 144 cells. Channel 5 is 3 in one cell, at the right of
-    one of these 24. The label is the sign of that one, before the noise.
+    Channel 3 holds +1 or -1 in column 2, at random in each row, plus noise of deviation ``noise``.
+    Column 8 is the negative of column 2, and the other columns are noise of the same deviation.
+    Channel 5 is 3 in one cell, at the right of one of these 24. The label is the sign of that one,
+    before the noise.
 
-    Whoever knows the marked cell alone is right with probability Phi(1 / noise), which is what
-    ``bayes`` in :mod:`attn_lib.diagnostics` holds. The other cell of the row tells as much, so who
-    knows both is right with probability Phi(sqrt(2) / noise).
+    Bayes: Phi(1 / noise). The sign of the marked cell is all there is to know, since the other cell
+    of its row repeats it and nothing else depends on the label.
 
-    Exchange the columns 3 and 9: the mark then stands at the other cell of
-    its row, and the label is the opposite. But the rows hold the same numbers as before, and the
-    columns do too, in another order. So a network whose gates depend on channels, rows and columns
-    without regard to their order has the same logits, and is right for half: 1/2.
+    Exchange the columns 3 and 9: the mark then stands at the other cell of its row, and the label
+    is the opposite. But the rows hold the same numbers as before, and the columns do too, in
+    another order. So a network whose gates depend on channels, rows and columns without regard to
+    their order has the same logits, and is right for half: 1/2.
+
+    In version 1 the two cells of a row had noise of their own, so both together told more than the
+    marked one.
 
     Parameters
     ----------
@@ -170,7 +173,7 @@ def marked_neighbour(noise=0.5, n_train=2000, n_test=2000, dtype=torch.float32, 
         x = torch.zeros(n, CHANNELS, SIDE, SIDE)
         x[:, 3] = noise * torch.randn(n, SIDE, SIDE, generator=generator)
         x[:, 3, :, 2] += values
-        x[:, 3, :, 8] -= values
+        x[:, 3, :, 8] = -x[:, 3, :, 2]
         images = torch.arange(n)
         x[images, 5, row, torch.tensor([3, 9])[side]] = 3
         return x, values[images, row] * (1 - 2 * side)

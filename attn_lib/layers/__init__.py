@@ -92,6 +92,21 @@ def build(name, channels, **options):
     ------
     ValueError
         An unknown name or option; the message lists the known ones.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attn_lib import layers
+    >>> layer = layers.build("se", 64, reduction=8)
+    >>> layer
+    SqueezeExcitation(
+      channels=64, reduction=8
+      (fc1): Linear(in_features=64, out_features=8, bias=True)
+      (fc2): Linear(in_features=8, out_features=64, bias=True)
+    )
+    >>> x = torch.randn(2, 64, 7, 7)
+    >>> torch.equal(layer(x), x * layer.gates(x)["channel"])
+    True
     """
     if name not in _LAYERS:
         raise ValueError(f"unknown attention {name!r}; known are {', '.join(map(repr, _LAYERS))}")

@@ -70,7 +70,6 @@ def train(seed, task, level, mechanism):
             p.numel() for p in diagnostics.network(**MECHANISMS[mechanism]).parameters()
         ),
         "seconds": round(time.perf_counter() - start, 2),
-        "version": diagnostics.VERSION,
         "machine": platform.machine(),
         "torch": torch.__version__,
         "finished": time.strftime("%Y-%m-%d"),

@@ -63,10 +63,15 @@ def url(book):
     server.shutdown()
 
 
+def chromium():
+    """The browser's program, or None."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
 @pytest.fixture(scope="session")
 def browser():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    found = chromium()
     if not found:
         message = "no Chromium found: `apt install chromium`, or set CHROMIUM to the program"
         needed = os.environ.get("CI") == "true" or os.environ.get("ATTN_SKIP_NOTHING") == "1"
@@ -74,6 +79,6 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield chromium
-        chromium.close()
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
