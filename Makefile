@@ -49,7 +49,7 @@ BENCH ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install html wheel slides pdf repository test quick lint sync unit nbval book-tests elsewhere \
-        colab-test notebooks glance assignments grade classroom-tests bench serve measure format clean
+        colab-test notebooks front glance assignments grade classroom-tests bench serve measure format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,7 +91,7 @@ slides: $(STAMP) ## write a reveal.js deck of each chapter into dist/slides
 pdf: html $(TESTER) ## print the book into dist/book.pdf (needs Chromium)
 	@$(BIN)/python book/tools/pdf.py dist/book.pdf
 
-measure: html ## print a table of what the book's pages weigh, break and lack (needs Chromium)
+measure: html $(TESTER) ## print a table of what the book's pages weigh, break and lack (needs Chromium)
 	@$(BIN)/python tests/book/measure.py
 
 repository: $(STAMP) ## write the repository's address everywhere, in one commit (URL=...)
@@ -138,6 +138,10 @@ colab-test: $(STAMP) ## run the notebooks in Colab's versions, its Python and Py
 
 notebooks: $(STAMP) ## execute the chapters whose code changed (ALL=1: every chapter)
 	$(RUN) $(BIN)/python book/tools/notebooks.py run $(if $(ALL),--all)
+
+front: html $(TESTER) ## draw the first page's picture and photograph README's page again (needs Chromium)
+	@$(BIN)/python book/tools/cover.py
+	@$(BIN)/python book/tools/screenshot.py
 
 glance: $(STAMP) ## draw the mechanisms side by side again, for their page and to print
 	$(BIN)/python book/tools/glance.py

@@ -25,11 +25,11 @@ from attn_lib.inspection import record_gates
 FOLDER = Path(__file__).parents[1] / "_static" / "cover"
 # Title -> variant of the experiment on CIFAR-10, and the layer behind the first stage.
 GATES = {
-    "Squeeze-and-Excitation": ("se", "layer1.1.attention"),
+    "SE": ("se", "layer1.1.attention"),
     "ECA": ("eca", "layer1.1.attention"),
     "CBAM": ("cbam", "layer1.1.attention"),
     "BAM": ("bam", "attention.0"),
-    "Coordinate Attention": ("coordinate", "layer1.1.attention"),
+    "CA": ("coordinate", "layer1.1.attention"),
 }
 INK = {"light": "#1F2937", "dark": "#D3D9E0"}  # on the page's own ground, of course.css
 GROUND = {"light": "#FFFFFF", "dark": "#14181D"}
@@ -86,19 +86,18 @@ def mosaic(planes):
 def draw(picture, found, shade):
     """The figure for light or for dark pages."""
     ink = INK[shade]
-    fig, axes = plt.subplots(2, 3, figsize=(6.4, 4.9), facecolor=GROUND[shade], layout="none")
-    fig.subplots_adjust(left=0.01, right=0.99, top=0.94, bottom=0.06, wspace=0.06, hspace=0.26)
+    fig, axes = plt.subplots(2, 3, figsize=(6.4, 5.0), facecolor=GROUND[shade], layout="none")
+    fig.subplots_adjust(left=0.01, right=0.99, top=0.94, bottom=0.07, wspace=0.06, hspace=0.3)
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[], facecolor=GROUND[shade])
         ax.spines[:].set_visible(False)
     first, *others = axes.flat
     first.imshow(picture)
-    first.set_title("a photograph", color=ink, size=12)
-    first.set_xlabel("32 × 32 for the networks", color=ink, size=11)
+    first.set_title("a photograph", color=ink, size=15)
     for ax, (title, planes) in zip(others, found.items(), strict=True):
         ax.imshow(mosaic(planes))
-        ax.set_title(title, color=ink, size=12)
-        ax.set_xlabel(f"factors {planes.min():.2f} to {planes.max():.2f}", color=ink, size=11)
+        ax.set_title(title, color=ink, size=15)
+        ax.set_xlabel(f"{planes.min():.2f} to {planes.max():.2f}", color=ink, size=14)
     return fig
 
 

@@ -272,16 +272,21 @@ def make(target, entries, browser):
     print(f"{target}: {len(body.pages)} pages, {target.stat().st_size / 1e6:.1f} MB")
 
 
-def main():
-    if not (BOOK / "index.html").exists():
-        sys.exit("the book is not built: run `make html` first")
+def chromium():
+    """Path of the browser's program, or an exit that says what to install."""
     names = ("chromium", "chromium-browser", "google-chrome")
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if path is None:
-        sys.exit("make pdf needs Chromium or Chrome (on Debian and Ubuntu: apt install chromium)")
+        sys.exit("this needs Chromium or Chrome (on Debian and Ubuntu: apt install chromium)")
+    return path
+
+
+def main():
+    if not (BOOK / "index.html").exists():
+        sys.exit("the book is not built: run `make html` first")
     target = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "dist/book.pdf").resolve()
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = play.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         make(target, list(contents()), browser)
         browser.close()
 
