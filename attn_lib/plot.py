@@ -123,7 +123,7 @@ def show(fig, alt, *, dpi=150):
     plt.close(fig)
 
 
-def table(rows, columns, *, corner=""):
+def table(rows, columns, *, corner="", words=0):
     """Display a table: in a notebook and in the book as a table, elsewhere as aligned text.
 
     Parameters
@@ -134,6 +134,8 @@ def table(rows, columns, *, corner=""):
         Headings of the columns.
     corner : str
         Heading above the rows' headings: what they are.
+    words : int
+        How many of the columns, from the first on, hold words: they begin at the left, and break.
 
     Raises
     ------
@@ -157,14 +159,17 @@ def table(rows, columns, *, corner=""):
             )
     widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
     plain = "\n".join(
-        "  ".join(cell.rjust(w) if k else cell.ljust(w) for k, (cell, w) in enumerate(pairs))
+        "  ".join(
+            cell.rjust(w) if k > words else cell.ljust(w) for k, (cell, w) in enumerate(pairs)
+        )
         for pairs in (list(zip(row, widths, strict=True)) for row in [head, *body])
     )
 
     def line(row, tag, scope=""):
         first, *others = map(html.escape, row)
-        numbers = "".join(f'<{tag} class="text-right">{cell}</{tag}>' for cell in others)
-        return f"<tr><th{scope}>{first}</th>{numbers}</tr>"
+        begun = "".join(f"<{tag}>{cell}</{tag}>" for cell in others[:words])
+        numbers = "".join(f'<{tag} class="text-right">{cell}</{tag}>' for cell in others[words:])
+        return f"<tr><th{scope}>{first}</th>{begun}{numbers}</tr>"
 
     lines = "".join(line(row, "td", ' scope="row"') for row in body)
     markup = f'<table class="table"><thead>{line(head, "th")}</thead><tbody>{lines}</tbody></table>'

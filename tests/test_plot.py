@@ -65,6 +65,14 @@ def test_a_table_has_headings_of_rows_and_columns_and_a_text(shown):
     ]
 
 
+def test_words_in_a_table_begin_at_the_left(shown):
+    plot.table({"SE": ["a mean", 12]}, ["gather", "numbers"], words=1)
+    (data,) = shown
+    assert "<th>gather</th>" in data["text/html"] and "<td>a mean</td>" in data["text/html"]
+    assert '<td class="text-right">12</td>' in data["text/html"]
+    assert data["text/plain"].splitlines() == ["    gather  numbers", "SE  a mean       12"]
+
+
 def test_a_row_of_another_length_is_named(shown):
     with pytest.raises(ValueError, match="the row 'SE' has 1 cells; there are 2 columns"):
         plot.table({"SE": [1]}, ["one", "two"])

@@ -23,6 +23,7 @@ OTHERS = {
     "profiling": "PR",
     "looking_inside": "LI",
     "diagnostics": "D",
+    "one_frame": "OF",
 }
 PREFIXES = OTHERS | {k: v[0] for k, v in MECHANISMS.items()}
 PATH = (

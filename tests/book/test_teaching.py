@@ -20,6 +20,7 @@ NAMES = {
     "Profiling": "profiling",
     "Looking inside": "looking_inside",
     "What each mechanism can see": "diagnostics",
+    "One frame": "one_frame",
 }
 NUMBERS = r"\d+(?: to \d+)?(?:(?:, | and )\d+(?: to \d+)?)*"
 
