@@ -272,14 +272,17 @@ def make(target, entries, browser):
     print(f"{target}: {len(body.pages)} pages, {target.stat().st_size / 1e6:.1f} MB")
 
 
-def main():
+def main(make=make, kind="pdf"):
+    """Write the book to the file that the command line names; epub.py comes here too."""
     if not (BOOK / "index.html").exists():
         sys.exit("the book is not built: run `make html` first")
     names = ("chromium", "chromium-browser", "google-chrome")
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if path is None:
-        sys.exit("make pdf needs Chromium or Chrome (on Debian and Ubuntu: apt install chromium)")
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "dist/book.pdf").resolve()
+        sys.exit(
+            f"make {kind} needs Chromium or Chrome (on Debian and Ubuntu: apt install chromium)"
+        )
+    target = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / f"dist/book.{kind}").resolve()
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
         make(target, list(contents()), browser)
