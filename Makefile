@@ -91,6 +91,9 @@ slides: $(STAMP) ## write a reveal.js deck of each chapter into dist/slides
 pdf: html $(TESTER) ## print the book into dist/book.pdf (needs Chromium)
 	@$(BIN)/python book/tools/pdf.py dist/book.pdf
 
+epub: html $(TESTER) ## write the book for e-book readers into dist/book.epub (needs Chromium)
+	@$(BIN)/python book/tools/epub.py dist/book.epub
+
 measure: html $(TESTER) ## print a table of what the book's pages weigh, break and lack (needs Chromium)
 	@$(BIN)/python tests/book/measure.py
 
