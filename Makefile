@@ -48,7 +48,7 @@ BENCH ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install html wheel slides pdf repository test quick lint sync unit nbval book-tests elsewhere \
+.PHONY: help install html wheel slides pdf epub repository test quick lint sync unit nbval book-tests elsewhere \
         colab-test notebooks front glance assignments grade classroom-tests bench serve measure format clean
 
 help: ## list the targets

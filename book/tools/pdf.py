@@ -281,10 +281,11 @@ def chromium():
     return path
 
 
-def main():
+def main(make=make, kind="pdf"):
+    """Write the book to the file that the command line names; epub.py comes here too."""
     if not (BOOK / "index.html").exists():
         sys.exit("the book is not built: run `make html` first")
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "dist/book.pdf").resolve()
+    target = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / f"dist/book.{kind}").resolve()
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         make(target, list(contents()), browser)

@@ -2,8 +2,8 @@
 
 import json
 import re
-import runpy
 
+import cover  # book/tools/cover.py
 import numpy as np
 import pytest
 import screenshot  # book/tools/screenshot.py
@@ -48,7 +48,7 @@ def test_the_screenshot_shows_the_book_s_navigation(book):
 
 
 def test_the_cover_is_what_its_script_draws(tmp_path):
-    runpy.run_path(ROOT / "book/tools/cover.py")["main"](tmp_path)
+    cover.main(tmp_path)
     assert {path.name for path in COVER.iterdir()} == {"light.png", "dark.png"}
     for path in COVER.iterdir():
         assert path.stat().st_size < 150_000 and f"_static/cover/{path.name}" in INDEX
