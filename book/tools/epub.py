@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import pdf  # book/tools/pdf.py
-import yaml
 from tqdm import tqdm
 
 TYPES = {
@@ -109,22 +108,6 @@ PAGE = """<?xml version="1.0" encoding="utf-8"?>
 </html>
 """
 LINK = re.compile(r'href="([\w-]+\.xhtml)#([^"]*)"')
-
-
-def about():
-    """Title, authors, version and so on, from _config.yml and CITATION.cff."""
-    config = yaml.safe_load((pdf.ROOT / "_config.yml").read_text(encoding="utf-8"))
-    citation = yaml.safe_load((pdf.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    return {
-        "title": config["title"],
-        "language": config["sphinx"]["config"]["language"],
-        "author": ", ".join(author["name"] for author in citation["authors"]),
-        "version": citation["version"],
-        "date": str(citation["date-released"]),
-        "description": citation["abstract"].strip(),
-        "subjects": citation["keywords"],
-        "rights": "Text and figures: CC BY 4.0. Code: MIT licence.",
-    }
 
 
 def name_of(path):
@@ -229,7 +212,7 @@ def image(file):
 
 def make(target, entries, browser):
     """Write the pages of ``pdf.contents()``, or some of them, to one EPUB."""
-    info = about()
+    info = pdf.about()
     names = {(pdf.BOOK / path).as_uri(): name_of(path) for _, _, path in entries}
     pages, files = {}, {}
     tab = browser.new_page(viewport={"width": 1200, "height": 1800})

@@ -43,6 +43,6 @@ def look(target):
     assert not any(re.search(r"<script|<canvas|file:", t) for t in text.values())
     navigation = text["EPUB/nav.xhtml"]
     assert all(f'"{epub.name_of(path)}"' in navigation for _, _, path in pdf.contents())
-    info = epub.about()
+    info = pdf.about()
     assert all(info[key] in text["EPUB/book.opf"] for key in ("title", "author", "language"))
     assert info["version"] in text["EPUB/title.xhtml"]
