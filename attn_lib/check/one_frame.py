@@ -108,9 +108,10 @@ def channel_half(attempt):
     made = _composed(call(attempt, 12, 4), layer)
     x = _draw(3, 12, 5, 4)
     with torch.no_grad():
-        a, b = (
+        mean, maximum = gate.mean(x), gate.maximum(x)
+        a, b, merged = (
             layer.fc2(torch.relu(layer.fc1(z.flatten(1))))[:, :, None, None]
-            for z in (gate.mean(x), gate.maximum(x))
+            for z in (mean, maximum, mean + maximum)
         )
         expect(
             made(x),
@@ -123,6 +124,9 @@ def channel_half(attempt):
                 "the sum comes before the sigmoid": x * (a.sigmoid() + b.sigmoid()),
                 "add the two results, do not average them": x * ((a + b) / 2).sigmoid(),
                 "the sigmoid is missing": x * (a + b),
+                "the maximum is not gathered": x * a.sigmoid(),
+                "the mean is not gathered": x * b.sigmoid(),
+                "the linear maps come before the merge, not after it": x * merged.sigmoid(),
                 "merge with the sum, not with the maximum": x * torch.maximum(a, b).sigmoid(),
                 "merge with the sum, not with the product": x * (a * b).sigmoid(),
             },
