@@ -4,6 +4,7 @@ import copy
 import math
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -433,6 +434,7 @@ STUBS = [
 ]  # that are not attempts, besides the usual
 
 
+@pytest.mark.slow
 def test_a_wide_kernel_with_zeros_sees_every_distance(capsys):
     check.eca.far(lambda channels: Far(channels, taps=31, mode="zeros"))
     assert capsys.readouterr().out.startswith("31 parameters")

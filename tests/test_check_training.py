@@ -483,6 +483,7 @@ def test_a_script_with_a_place_to_fill_is_not_an_attempt(stub, capsys):
     assert capsys.readouterr().out == "training.two_processes: not attempted yet\n"
 
 
+@pytest.mark.slow
 def test_a_process_that_waits_for_ever_is_ended(monkeypatch):
     monkeypatch.setattr(_processes, "_PATIENCE", 8)
     waits = changed("dist.all_reduce(p.grad)", "rank or dist.all_reduce(p.grad)")
@@ -491,6 +492,7 @@ def test_a_process_that_waits_for_ever_is_ended(monkeypatch):
         check.training.two_processes(waits)
 
 
+@pytest.mark.slow
 def test_distributed_data_parallel_is_a_solution_too(capsys):
     script = changed("optimizer.zero_grad()", "model.zero_grad()")
     script = script.replace(

@@ -19,6 +19,15 @@ CHAPTERS = {
     if getattr(getattr(check, name), "__file__", None)
 }
 NOT_CALLED = {"reading", "two_processes"}  # their attempt is a dict, or a text
+TRAINING = {  # their checks train something, or start processes: half a second and more
+    *((chapter, "budget") for chapter in ("bam", "cbam", "diagnostics", "se")),
+    *((chapter, "ablation") for chapter in ("cbam", "eca")),
+    *(("coordinate", name) for name in ("comparison", "crossed")),
+    *(("training", name) for name in ("faults", "procedure", "two_processes")),
+    ("diagnostics", "task"),
+    ("eca", "far"),
+    ("profiling", "project"),
+}
 USUAL = (None, ..., lambda *args, **kw: None, lambda *args, **kw: ...)
 SOLUTIONS = [(chapter, name) for chapter in CHAPTERS for name in CHAPTERS[chapter].SOLUTIONS]
 STUBS = [(c, *stub) for c in CHAPTERS for stub in getattr(CHAPTERS[c], "STUBS", ())]
@@ -31,6 +40,12 @@ STUBS += [
 MISTAKES = [(chapter, *mistake) for chapter in CHAPTERS for mistake in CHAPTERS[chapter].MISTAKES]
 
 
+def marked(cases):
+    """Cases (chapter, exercise, ...), of which those that train are left out of `make quick`."""
+    slow = pytest.mark.slow
+    return [pytest.param(*case, marks=slow) if case[:2] in TRAINING else case for case in cases]
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_every_check_is_tested_with_five_mistakes(chapter):
     solutions = CHAPTERS[chapter].SOLUTIONS
@@ -40,13 +55,13 @@ def test_every_check_is_tested_with_five_mistakes(chapter):
     assert [name for name in solutions if made.count(name) < 5] == []
 
 
-@pytest.mark.parametrize(("chapter", "name"), SOLUTIONS)
+@pytest.mark.parametrize(("chapter", "name"), marked(SOLUTIONS))
 def test_a_solution_passes(chapter, name, capsys):
     getattr(getattr(check, chapter), name)(CHAPTERS[chapter].SOLUTIONS[name])
     assert capsys.readouterr().out.endswith(f"{chapter}.{name}: passed\n")
 
 
-@pytest.mark.parametrize(("chapter", "name", "attempt", "message"), MISTAKES)
+@pytest.mark.parametrize(("chapter", "name", "attempt", "message"), marked(MISTAKES))
 def test_a_mistake_is_named(chapter, name, attempt, message):
     with pytest.raises(Failed, match=message), np.errstate(all="ignore"):
         getattr(getattr(check, chapter), name)(attempt)

@@ -28,6 +28,7 @@ def test_the_network_is_linear_without_a_gate():
     assert wide[0].weight.shape == (5, 8, 1, 1) and wide(torch.randn(4, 8, 12, 12)).shape == (4, 2)
 
 
+@pytest.mark.slow
 def test_a_score():
     lines = diagnostics.score(
         lambda channels: layers.SpatialAttention(),

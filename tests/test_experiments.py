@@ -32,6 +32,7 @@ def small(tmp_path, monkeypatch):
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_the_grid_runs_once(small):
     grid.work(None)
     lines = grid.finished()
@@ -60,6 +61,7 @@ def test_the_replication_runs_once(small, monkeypatch):
     assert not (small / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_the_longer_grid_runs_once(small, monkeypatch):
     monkeypatch.setattr(longer, "RUNS", small / "longer.jsonl")
     monkeypatch.setattr(longer, "MODEL", grid.MODEL)

@@ -145,8 +145,8 @@ def test_the_page_has_the_tasks_their_bounds_and_the_stored_outcomes():
     assert "It is 2 for `marked_neighbour` and 1 for the others." in PAGE
     recipe = diagnostics.RECIPE | diagnostics.IMAGES
     assert (
-        "{n_train:,} feature maps to train on, {n_test:,} to test on, {epochs} epochs, learning "
-        "rate {lr}, batches of {batch_size}.".format(**recipe)
+        "{n_train:,} feature maps to train on, {n_test:,} to test on, {epochs} epochs, a learning "
+        "rate of {lr} and batches of {batch_size};".format(**recipe)
     ) in PAGE
     if len(grid.finished()) == len(grid.runs()):
         assert "\n".join(report.table(report.cells())) in PAGE

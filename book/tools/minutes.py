@@ -1,7 +1,8 @@
 """How long a chapter takes: counted, so that the page does not have to guess.
 
 A chapter with a line `> **Time**: 17 minutes to read, 55 for the exercises.` gets its numbers from
-here when `make notebooks` runs, and `make sync` refuses a line that is out of date.
+here when `make notebooks` runs, and `make sync` refuses a line that is out of date. So does the
+first page get its sentence on all chapters.
 """
 
 import math
@@ -11,7 +12,8 @@ WORDS = 200  # a minute, of prose
 LINE = 3  # seconds for a line of code that is not folded
 FIGURE = 20  # seconds
 EQUATION = 15  # seconds for one that is displayed
-TIME = re.compile(r"\*\*Time\*\*: \d+ minutes to read, \d+ for the exercises")
+TIME = re.compile(r"\*\*Time\*\*: (\d+) minutes to read, (\d+) for the exercises")
+ALL = re.compile(r"takes \d+ to \d+ minutes to read\. Its exercises take \d+ to \d+ hours")
 EXERCISE = re.compile(r"^### Exercise \d+ \([\w-]+, (\d+) min\)", re.MULTILINE)
 DISPLAYED = re.compile(r"\$\$.*?\$\$|\\begin\{align\*\}.*?\\end\{align\*\}", re.DOTALL)
 NOT_PROSE = re.compile(r"(`{3,}).*?\n\1|<details>.*?</details>|^\|.*\|$", re.DOTALL | re.MULTILINE)
@@ -55,6 +57,17 @@ def stamp(text, nb):
 def problems(nb):
     """What is wrong with a notebook's line on time, if it has one."""
     texts = [cell.source for cell in nb.cells if cell.cell_type == "markdown"]
-    found = [text for source in texts for text in TIME.findall(source)]
+    found = [match[0] for source in texts for match in TIME.finditer(source)]
     wrong = [text for text in found if text != sentence(nb)]
     return [f"says {text!r}, and it is {sentence(nb)!r}; run `make notebooks`" for text in wrong]
+
+
+def stamp_all(page, chapters):
+    """The first page's text with the range of the lines in all chapters' texts."""
+    lines = [match for text in chapters if (match := TIME.search(text))]
+    if not lines:
+        return page
+    reading = [int(line[1]) for line in lines]
+    hours = [math.ceil(int(line[2]) / 60) for line in lines]
+    said = f"takes {min(reading)} to {max(reading)} minutes to read. "
+    return ALL.sub(f"{said}Its exercises take {min(hours)} to {max(hours)} hours", page, count=1)

@@ -26,6 +26,7 @@ from nbclient.exceptions import CellExecutionError
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
 TIMEOUT = 600  # seconds for one cell
+FIRST_PAGE = "book/index.md"
 MAX_FIGURE = 150_000  # bytes
 MAX_NOTEBOOK = 1_500_000
 IGNORE = "nbval-ignore-output"
@@ -79,6 +80,13 @@ def read_chapter(path):
 
 def read_notebook(path):
     return nbformat.read(path, as_version=4) if path.exists() else None
+
+
+def first_page(root):
+    """(text of the first page, texts of all chapters)."""
+    chapters = sorted((root / "book" / "chapters").glob("*.md"))
+    texts = [path.read_text(encoding="utf-8") for path in chapters]
+    return (root / FIRST_PAGE).read_text(encoding="utf-8"), texts
 
 
 def write_notebook(nb, path):
@@ -180,6 +188,8 @@ def run(root, everything=False):
     with ProcessPoolExecutor(WORKERS) as pool:
         results = [pool.submit(execute, root, name) for name in todo]
     failures = [result.result() for result in results if result.result()]
+    if (root / FIRST_PAGE).exists():
+        (root / FIRST_PAGE).write_text(minutes.stamp_all(*first_page(root)), encoding="utf-8")
     for failure in failures:
         print(failure, file=sys.stderr)
     return 1 if failures else 0
@@ -258,6 +268,10 @@ def check(root):
             if path.stat().st_size > MAX_NOTEBOOK:
                 found.append(f"{path.stat().st_size:,} bytes; at most {MAX_NOTEBOOK:,}")
             problems += [f"notebooks/{name}.ipynb: {problem}" for problem in found]
+    if (root / FIRST_PAGE).exists():
+        page, chapters = first_page(root)
+        if minutes.stamp_all(page, chapters) != page:
+            problems.append(f"{FIRST_PAGE}: not the chapters' times; run `make notebooks`")
     return problems
 
 

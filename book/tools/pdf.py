@@ -76,6 +76,22 @@ PREPARE = """
 """
 
 
+def about():
+    """Title, authors, version and so on, from _config.yml and CITATION.cff."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    return {
+        "title": config["title"],
+        "language": config["sphinx"]["config"]["language"],
+        "author": ", ".join(author["name"] for author in citation["authors"]),
+        "version": citation["version"],
+        "date": str(citation["date-released"]),
+        "description": citation["abstract"].strip(),
+        "subjects": citation["keywords"],
+        "rights": "Text and figures: CC BY 4.0. Code: MIT licence.",
+    }
+
+
 def contents():
     """The book's pages in order: (caption of the part or None, depth, path relative to BOOK)."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
@@ -216,6 +232,17 @@ def contents_page(order, appendix, shift):
     return f"<style>{style}</style><h1>Contents</h1>{''.join(rows)}"
 
 
+def title_page(info):
+    """HTML of the first sheet."""
+    style = (
+        "body{font:12pt sans-serif;text-align:center}h1{font-size:32pt;margin:70mm 0 15mm}"
+        "p{margin:.4em 0}p:last-child{margin-top:90mm;font-size:10pt}"
+    )
+    lines = (info["author"], f"Version {info['version']}, {info['date']}", info["rights"])
+    text = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+    return f"<style>{style}</style><h1>{html.escape(info['title'])}</h1>{text}"
+
+
 def _row(title, number, depth):
     indent = max(0, depth - 1) * 1.5
     return (
@@ -244,6 +271,9 @@ def make(target, entries, browser):
     body, appendix, later = PdfWriter(), [], []
     tab = browser.new_page()
     tab.emulate_media(media="print", color_scheme="light")
+    info = about()
+    tab.set_content(title_page(info))
+    add(body, tab.pdf(**PAPER))
     for page in tqdm(pages, "pages", unit="page"):
         data, moved = printed(tab, page.path, ["page", page.targets(wanted)])
         add(body, data, page)
@@ -265,23 +295,29 @@ def make(target, entries, browser):
     for sheet, stamp in zip(body.pages, numbers(tab, len(body.pages)).pages, strict=True):
         sheet.merge_page(stamp)
     tab.close()
-    body.add_metadata({"/Title": pages[0].title, "/Author": "The attn_lib authors"})
+    body.add_metadata({"/Title": info["title"], "/Author": info["author"]})
     body.compress_identical_objects()
     target.parent.mkdir(parents=True, exist_ok=True)
     body.write(target)
     print(f"{target}: {len(body.pages)} pages, {target.stat().st_size / 1e6:.1f} MB")
 
 
-def main():
-    if not (BOOK / "index.html").exists():
-        sys.exit("the book is not built: run `make html` first")
+def chromium():
+    """Path of the browser's program, or an exit that says what to install."""
     names = ("chromium", "chromium-browser", "google-chrome")
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if path is None:
-        sys.exit("make pdf needs Chromium or Chrome (on Debian and Ubuntu: apt install chromium)")
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "dist/book.pdf").resolve()
+        sys.exit("this needs Chromium or Chrome (on Debian and Ubuntu: apt install chromium)")
+    return path
+
+
+def main(make=make, kind="pdf"):
+    """Write the book to the file that the command line names; epub.py comes here too."""
+    if not (BOOK / "index.html").exists():
+        sys.exit("the book is not built: run `make html` first")
+    target = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / f"dist/book.{kind}").resolve()
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = play.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         make(target, list(contents()), browser)
         browser.close()
 

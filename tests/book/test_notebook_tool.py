@@ -205,14 +205,21 @@ b = 2
 
 def test_the_time_of_a_chapter_is_counted(root):
     write(root, TIMED)
+    page, said = (
+        root / "book" / "index.md",
+        "It takes {} minutes to read. Its exercises take {} hours",
+    )
+    page.write_text(said.format("1 to 2", "7 to 9"))
     assert tool.run(root) == 0
+    assert page.read_text() == said.format("3 to 3", "1 to 1")
     chapter, line = root / "book" / "chapters" / "a.md", "3 minutes to read, 55 for the exercises."
     assert line in chapter.read_text() and line in stored(root)
     assert not tool.check(root)
     assert tool.run(root) == 0 and line in stored(root)
     for path in (chapter, root / "notebooks" / "a.ipynb"):
         path.write_text(path.read_text().replace("3 minutes to read", "9 minutes to read"))
-    (problem,) = tool.check(root)
+    problem, first_page = tool.check(root)
+    assert first_page.startswith("book/index.md: not the chapters' times")
     assert "'**Time**: 9 minutes" in problem and "it is '**Time**: 3 minutes" in problem
 
 

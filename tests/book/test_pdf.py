@@ -80,9 +80,10 @@ def test_the_outline_leads_to_the_chapters(document):
 def test_sheets_have_numbers_and_solutions_come_last(document):
     texts = [words(sheet) for sheet in document.pages]
     assert all(str(n) in text.split() for n, text in enumerate(texts, 1))
+    assert f"Version {pdf.about()['version']}" in texts[0]
     starts = [n for n, text in enumerate(texts) if text.startswith("Efficient Channel Attention")]
     assert len(starts) == 2  # the chapter, and its part of the appendix
-    body, appendix = "".join(texts[: starts[1]]), "".join(texts[starts[1] :])
+    body, appendix = "".join(texts[starts[0] : starts[1]]), "".join(texts[starts[1] :])
     assert "Solution 1: in the appendix." in body and "Hint 1" in body
     assert "Code: " in appendix and "Code: " not in body
     contents = next(text for text in texts if text.startswith("Contents"))

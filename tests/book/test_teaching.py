@@ -18,6 +18,7 @@ NAMES = {
     "Coordinate Attention": "coordinate_attention",
     "What attention costs": "cost",
     "Profiling": "profiling",
+    "Training on real images": "training",
     "Looking inside": "looking_inside",
     "What each mechanism can see": "diagnostics",
     "One frame": "one_frame",

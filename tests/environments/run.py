@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib import metadata
 from pathlib import Path
 
 import nbformat
@@ -53,6 +54,7 @@ SHOWN = 5  # problems of a notebook; all are in RESULT
 TIMEOUT = 900  # seconds for one cell
 # A build of torch with CUDA says this where a CUDA compiler is installed and no GPU is.
 NOT_OURS = re.compile("No CUDA runtime is found, using CUDA_HOME")
+TORCH = re.compile(r"(torch|triton)$|(nvidia|cuda)[-_]")  # what comes with it
 MEMORY = (  # the most that the kernel, or a process that it started, held
     "import resource\n"
     "most = max(resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF,"
@@ -131,10 +133,10 @@ def build(name, here):
     """Python of a virtual environment with a list's versions; made anew if the list changed."""
     version, pins = read_list(name)
     python = sys.executable if here else python_of(version)
-    torch = re.search(r"^torch==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
     if here:  # another Python and torch have needs of their own: only what notebooks meet is pinned
         kept = {*needs(), "pip", "traitlets", "jupyter_client"}
-        pins = {name: v for name, v in pins.items() if name in kept} | {"torch": torch}
+        pins = {name: v for name, v in pins.items() if name in kept}
+        pins["torch"] = metadata.version("torch")
     folder = ENVIRONMENTS / (f"{name}-here" if here else name)
     stamp, key = folder / "stamp", hashlib.sha256(repr([python, pins, needs()]).encode())
     if stamp.exists() and stamp.read_text() == key.hexdigest():
@@ -142,6 +144,8 @@ def build(name, here):
     print(f"{name}: installing into {folder.relative_to(ROOT)}", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     run([python, "-m", "venv", folder])
+    if here:
+        lend_torch(folder / "bin" / "python")
     constraints = folder / "constraints.txt"
     constraints.write_text("".join(f"{package}=={v}\n" for package, v in pins.items()))
     install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
@@ -151,6 +155,18 @@ def build(name, here):
     run([*install, *needs(), "setuptools"], capture_output=False, env=environment)
     stamp.write_text(key.hexdigest())
     return folder / "bin" / "python"
+
+
+def lend_torch(python):
+    """Give an environment this one's torch, and what of CUDA is with it, without fetching it."""
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = Path(run([python, "-c", ask]).stdout.strip())
+    for package in metadata.distributions():
+        if TORCH.match(package.name):
+            for file in package.files:
+                if ".." not in file.parts:  # a command, which names this environment's Python
+                    (packages / file).parent.mkdir(parents=True, exist_ok=True)
+                    link(file.locate(), packages / file)
 
 
 def fresh(base, folder):
@@ -172,6 +188,8 @@ def link(source, target):
     """A second name for a file, which takes no time and no room; a copy where that cannot be."""
     try:
         os.link(source, target)
+    except FileExistsError:  # two packages have it
+        pass
     except OSError:  # on another disk
         shutil.copy2(source, target)
 

@@ -14,6 +14,8 @@ def entries(app):
             found[f"https://arxiv.org/abs/{fields['eprint']}"] = citation
         if "doi" in fields:
             found[f"https://doi.org/{fields['doi']}"] = citation
+        if "url" in fields:
+            found[fields["url"]] = citation
     return found
 
 
