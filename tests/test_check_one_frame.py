@@ -220,7 +220,7 @@ WRONG = {
     ],
     "channel_by_place": [
         (lambda c: placed(c, same), "accuracy 0"),
-        (lambda c: placed(c, lambda x: moved(x, 4)), "accuracy 0"),
+        (lambda c: placed(c, lambda x: moved(x, -2)), "accuracy 0"),
         (lambda c: Gate(moved, nn.Conv2d(c, 1, 1), torch.sigmoid), "accuracy 0"),
         (lambda c: Gate(nn.Conv2d(c, c, (1, 9), padding=(0, 4)), torch.sigmoid), "budget is 100"),
         (lambda c: nn.Conv2d(c, c, 1, groups=c), "zeros must stay zeros"),

@@ -419,9 +419,9 @@ def channel_by_place(attempt):
     model = network(lambda channels: call(attempt, channels))
     fit(model, split, seed=0, **(RECIPE | {"epochs": 15}))
     found = evaluate(model, split.x_test, split.y_test)
-    if found < 0.97:
+    if found < 0.94:  # right gates reach 0.95 to 0.98, 0.885 is the best without
         raise Failed(
-            f"accuracy {found:.3f} on feature maps that you have not seen; 0.97 is wanted. Does "
+            f"accuracy {found:.3f} on feature maps that you have not seen; 0.94 is wanted. Does "
             "the gate have a factor for each channel and place, and can it see the kind of its "
             "own place, which is written four columns further right?"
         )
