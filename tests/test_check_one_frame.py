@@ -145,6 +145,9 @@ WRONG = {
         (two_maps, "there is one MLP"),
         (lambda c, r: half(c, r, merge=gate.average), "do not average"),
         (lambda c, r: half(c, r, ends=()), "the sigmoid is missing"),
+        (se, "the maximum is not gathered"),
+        (lambda c, r: se(c, r, gate.maximum), "the mean is not gathered"),
+        (lambda c, r: half(c, r, order=-1), "the linear maps come before the merge"),
         (lambda c, r: half(c, r, merge=torch.maximum), "not with the maximum"),
         (lambda c, r: half(c, r, merge=torch.mul), "not with the product"),
     ],
@@ -217,7 +220,7 @@ WRONG = {
     ],
     "channel_by_place": [
         (lambda c: placed(c, same), "accuracy 0"),
-        (lambda c: placed(c, lambda x: moved(x, 4)), "accuracy 0"),
+        (lambda c: placed(c, lambda x: moved(x, -2)), "accuracy 0"),
         (lambda c: Gate(moved, nn.Conv2d(c, 1, 1), torch.sigmoid), "accuracy 0"),
         (lambda c: Gate(nn.Conv2d(c, c, (1, 9), padding=(0, 4)), torch.sigmoid), "budget is 100"),
         (lambda c: nn.Conv2d(c, c, 1, groups=c), "zeros must stay zeros"),

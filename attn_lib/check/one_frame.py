@@ -108,9 +108,10 @@ def channel_half(attempt):
     made = _composed(call(attempt, 12, 4), layer)
     x = _draw(3, 12, 5, 4)
     with torch.no_grad():
-        a, b = (
+        mean, maximum = gate.mean(x), gate.maximum(x)
+        a, b, merged = (
             layer.fc2(torch.relu(layer.fc1(z.flatten(1))))[:, :, None, None]
-            for z in (gate.mean(x), gate.maximum(x))
+            for z in (mean, maximum, mean + maximum)
         )
         expect(
             made(x),
@@ -123,6 +124,9 @@ def channel_half(attempt):
                 "the sum comes before the sigmoid": x * (a.sigmoid() + b.sigmoid()),
                 "add the two results, do not average them": x * ((a + b) / 2).sigmoid(),
                 "the sigmoid is missing": x * (a + b),
+                "the maximum is not gathered": x * a.sigmoid(),
+                "the mean is not gathered": x * b.sigmoid(),
+                "the linear maps come before the merge, not after it": x * merged.sigmoid(),
                 "merge with the sum, not with the maximum": x * torch.maximum(a, b).sigmoid(),
                 "merge with the sum, not with the product": x * (a * b).sigmoid(),
             },
@@ -415,9 +419,9 @@ def channel_by_place(attempt):
     model = network(lambda channels: call(attempt, channels))
     fit(model, split, seed=0, **(RECIPE | {"epochs": 15}))
     found = evaluate(model, split.x_test, split.y_test)
-    if found < 0.97:
+    if found < 0.94:  # right gates reach 0.95 to 0.98, 0.885 is the best without
         raise Failed(
-            f"accuracy {found:.3f} on feature maps that you have not seen; 0.97 is wanted. Does "
+            f"accuracy {found:.3f} on feature maps that you have not seen; 0.94 is wanted. Does "
             "the gate have a factor for each channel and place, and can it see the kind of its "
             "own place, which is written four columns further right?"
         )
