@@ -1,4 +1,4 @@
-"""On a narrow screen an edge fades while something is hidden behind it."""
+"""On a narrow screen an edge fades while something is hidden behind it, and figures open larger."""
 
 import pytest
 
@@ -29,3 +29,29 @@ def test_an_edge_fades_only_while_something_is_hidden(page):
     page.set_viewport_size({"width": 2400, "height": 800})
     page.wait_for_timeout(200)
     assert not page.locator(".bd-article div.math:is(.more-left, .more-right):visible").count()
+
+
+def test_a_figure_opens_in_a_larger_view(page):
+    link = page.locator(".bd-article a.image-reference:visible").first
+    small = link.locator("img").bounding_box()
+    where = page.url
+    link.scroll_into_view_if_needed()
+    link.click()
+    view = page.locator("dialog.larger[open]")
+    large = view.locator("img")
+    large.evaluate("(image) => image.decode()")
+    assert page.url == where
+    assert large.bounding_box()["width"] >= 1.6 * small["width"]
+    assert large.get_attribute("alt") == link.locator("img").get_attribute("alt")
+    box = view.locator("div")
+    assert box.evaluate("(e) => e.scrollWidth > e.clientWidth && e.clientHeight > 500")
+    assert page.evaluate("document.activeElement.textContent") == "Close"
+    page.keyboard.press("Escape")
+    assert view.count() == 0
+    assert link.evaluate("(e) => e === document.activeElement")
+    link.press("Enter")  # the keyboard opens it, too
+    view.locator("button").click()
+    assert view.count() == 0 and page.url == where
+    page.set_viewport_size({"width": 1366, "height": 800})
+    link.click()
+    page.wait_for_url("**/_images/*")

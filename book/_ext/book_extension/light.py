@@ -18,6 +18,7 @@ NEEDED_FOR = {
     "design-tabs": "sd-tab",
     "clipboard": "<pre",
     "copybutton": "<pre",
+    "larger.js": "image-reference",
 }
 VIEWPORT = re.compile(r'<meta[^>]*name="viewport"[^>]*>\s*')
 IMAGE = re.compile(r'<img (?![^>]*loading=)([^>]*src="([^"]+)"[^>]*?) ?/?>')
