@@ -50,3 +50,19 @@ def test_where_numbers_lead(book):
     assert ("Figure SE-5", "#figure-se-5") in links
     assert any(re.fullmatch(r"Exercise \d+", text) and "#exercise-" in href for text, href in links)
     assert all("#figure-" in href for text, href in links if text.startswith("Figure"))
+
+
+def test_terms_equations_figures_and_symbols_lead_back(book):
+    """To the place in the chapter that uses them; the anchors are tested with all links."""
+    glossary = BeautifulSoup((book / "book/glossary.html").read_text("utf-8"), "html.parser")
+    gate = glossary.find(id="term-gate").find_next("dd").select_one(".cited-in")
+    assert gate.a["href"] == "../notebooks/gating.html#use-term-gate"
+    assert re.search(r"and \d+ more chapters\.$", gate.get_text())
+    cost = soup(book, "squeeze_excitation").find(id="equation-se-c3").find_next(class_="cited-in")
+    assert cost.get_text().startswith("Cited in ")
+    assert "coordinate_attention.html#use-equation-se-c3" in [a["href"] for a in cost("a")]
+    assert soup(book, "coordinate_attention").find(id="use-equation-se-c3").name == "a"
+    notation = BeautifulSoup((book / "book/notation.html").read_text("utf-8"), "html.parser")
+    assert {"eca.html", "profiling.html"} <= {
+        a["href"].rpartition("/")[2] for a in notation.select("td a[href*=notebooks]")
+    }

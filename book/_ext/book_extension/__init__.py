@@ -7,7 +7,7 @@ from docutils import nodes
 from myst_nb.core.render import NbElementRenderer
 from sphinx.highlighting import PygmentsBridge
 
-from . import exercises, light, numbers, outputs, pages, papers, search, terms
+from . import backlinks, exercises, light, numbers, outputs, pages, papers, search, terms
 
 
 def without_thebe(app):
@@ -93,6 +93,8 @@ def setup(app):
     app.connect("doctree-resolved", papers.link_papers)
     app.connect("env-get-outdated", papers.always_outdated)
     app.connect("doctree-resolved", terms.link_terms)
+    app.connect("doctree-resolved", backlinks.say_where_used)
+    app.connect("env-get-outdated", backlinks.always_outdated)
     app.connect("doctree-resolved", plain_display)
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("html-page-context", keep_together)

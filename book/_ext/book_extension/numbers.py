@@ -68,6 +68,17 @@ def link_places(app, doctree, docname):
         text.parent.replace(
             text, list(_linked(text.astext(), address, page, own.end() if own else 0))
         )
+    _name_first_uses(doctree, here)
+
+
+def _name_first_uses(doctree, here):
+    """Names for the first links to each equation and figure of another page, to lead back to."""
+    seen = set(here)
+    for link in doctree.findall(nodes.reference):
+        name = link.get("refuri", "").partition("#")[2]
+        if "number" in link["classes"] and name not in seen and not name.startswith("exercise"):
+            link["ids"].append(f"use-{name}")
+            seen.add(name)
 
 
 @cache

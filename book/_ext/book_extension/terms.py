@@ -43,9 +43,11 @@ def _linked(text, terms, address):
         if term:
             yield nodes.Text(text[start : match.start()])
             target = f"{address}#{_term_id(term)}"
-            yield nodes.reference(
+            link = nodes.reference(
                 "", "", nodes.Text(match[0]), refuri=target, internal=True, classes=["term"]
             )
+            link["ids"].append(f"use-{_term_id(term)}")  # where the glossary leads back to
+            yield link
             start = match.end()
     yield nodes.Text(text[start:])
 
