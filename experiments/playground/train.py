@@ -136,6 +136,28 @@ def samples(data):
     ]
 
 
+# Photographs that scikit-image ships: function, upper left corner and side of a square in them.
+PHOTOGRAPHS = {
+    "a cat": ("chelsea", 20, 90, 256),
+    "a face": ("astronaut", 0, 90, 256),
+    "a cup": ("coffee", 20, 120, 360),
+}
+
+
+def photographs():
+    """Squares of photographs as the networks see them: 8 x 8 means, from 0 to 16."""
+    from skimage import color
+    from skimage import data as pictures
+
+    found = []
+    for name, (picture, top, left, side) in PHOTOGRAPHS.items():
+        grey = color.rgb2gray(getattr(pictures, picture)())[top : top + side, left : left + side]
+        cells = torch.from_numpy(grey).reshape(8, side // 8, 8, side // 8).mean((1, 3))
+        cells = (cells - cells.min()) / (cells.max() - cells.min())
+        found.append({"name": name, "pixels": (16 * cells).round().int().flatten().tolist()})
+    return found
+
+
 def packed(tensors):
     """Names and shapes of tensors, and their numbers in half precision as base64."""
     flat = torch.cat([value.detach().flatten() for value in tensors.values()]).half()
@@ -168,7 +190,7 @@ def export(models, data):
         networks[name] = packed(state | {f"mean.{key}": gate for key, gate in means.items()})
     content = {
         "networks": networks,
-        "samples": samples(data),
+        "samples": samples(data) + photographs(),
         "orders": {key: order.tolist() for key, order in permutations().items()},
     }
     note = "// Written by experiments/playground/train.py; do not edit.\n"

@@ -66,3 +66,6 @@ def test_terms_equations_figures_and_symbols_lead_back(book):
     assert {"eca.html", "profiling.html"} <= {
         a["href"].rpartition("/")[2] for a in notation.select("td a[href*=notebooks]")
     }
+    for chapter in ("squeeze_excitation", "cbam", "bam", "eca", "coordinate_attention"):
+        section = soup(book, chapter).find(id="What-the-gates-do")
+        assert section.select("a[href='../book/playground.html']"), chapter

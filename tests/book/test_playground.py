@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 from conftest import ROOT
-from test_accessible import MODES, violations
+from test_accessible import MODES, PAIRS, violations
 from test_browser import INSPECT
 
 from attn_lib import layers
@@ -65,6 +65,20 @@ def test_the_page_has_the_measured_accuracies():
         row = [result[key] for key in ("computed", "held", "rows", "places", "image")]
         cells = " | ".join(f"{100 * value:.1f}" for value in row)
         assert f"| {titles[name]} | {cells} |" in page
+
+
+@torch.no_grad()
+def test_the_networks_say_of_a_cup_what_the_page_says(models):
+    (cup,) = (p["pixels"] for p in train.photographs() if p["name"] == "a cup")
+    x = torch.tensor(cup).reshape(1, 1, 8, 8) / 16
+    for name, model in models.items():
+        logits, gates = train.outcome(model, x)
+        share = logits.softmax(1)[0, 9]
+        assert share > 0.99 if name != "coordinate" else round(share.item(), 2) == 0.87
+        usual = train.outcome(model, digits().x_test)[1]
+        for key, gate in gates.items():
+            moved, often = ((g - usual[key].mean(0)).abs().mean() for g in (gate, usual[key]))
+            assert moved < (0.015 if name in ("se", "eca") else 1.4 * often)
 
 
 @torch.no_grad()
@@ -169,7 +183,7 @@ def test_drawing_by_keyboard_and_by_pointer(started):
     assert "says 1" in status.text_content()
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", PAIRS[0])
 def test_the_running_page_is_accessible(browser, url, mode):
     context = browser.new_context(**MODES[mode])
     page = context.new_page()

@@ -1,6 +1,7 @@
 """Links back: a term of the glossary, an equation and a figure say which chapters use them.
 
-A symbol of the notation page that belongs to single chapters leads to them.
+A symbol of the notation page that belongs to single chapters leads to them, and a chapter's section
+on its gates leads to the playground, which is in the book alone.
 """
 
 from docutils import nodes
@@ -8,6 +9,8 @@ from docutils import nodes
 from . import numbers, terms
 
 NOTATION = "book/notation"
+PLAYGROUND = "book/playground"
+LIVE = "What the gates do"  # the section of each mechanism's chapter
 SHORT = {"ECA": "Efficient Channel Attention"}  # how the notation page calls a chapter
 FEW = 4  # so many chapters are named, of more it is said how many
 
@@ -25,6 +28,7 @@ def say_where_used(app, doctree, docname):
         _to_symbols(app, doctree, docname)
     elif docname.startswith("notebooks/"):
         _to_places(app, doctree, docname)
+        _to_playground(app, doctree, docname)
 
 
 def _chapters(app):
@@ -76,6 +80,16 @@ def _to_places(app, doctree, docname):
                 targets = [(chapter, f"use-{name}") for chapter in others]
                 place = node.parent.index(node) + 1
                 node.parent.insert(place, _said(app, docname, "Cited in", targets))
+
+
+def _to_playground(app, doctree, docname):
+    for section in doctree.findall(nodes.section):
+        if section[0].astext() == LIVE:
+            line = nodes.paragraph("", "See these gates change as you draw, in the ")
+            address = app.builder.get_relative_uri(docname, PLAYGROUND)
+            line += nodes.reference("", "", nodes.Text("Playground"), refuri=address, internal=True)
+            line += nodes.Text(".")
+            section.insert(1, line)
 
 
 def _uses(app):

@@ -262,9 +262,10 @@
   }
 
   function connect() {
-    playgroundData.samples.forEach(({ label }, i) => {
+    playgroundData.samples.forEach(({ label, name }, i) => {
       const second = playgroundData.samples.findIndex((s) => s.label === label) < i;
-      $("sample").add(new Option(`${label}, ${second ? "second" : "first"}`, String(i)));
+      const text = name ? `photograph of ${name}` : `${label}, ${second ? "second" : "first"}`;
+      $("sample").add(new Option(text, String(i)));
     });
     $("sample").addEventListener("change", ({ target }) => {
       if (target.value === "") return clear();
