@@ -67,5 +67,5 @@ def test_terms_equations_figures_and_symbols_lead_back(book):
         a["href"].rpartition("/")[2] for a in notation.select("td a[href*=notebooks]")
     }
     for chapter in ("squeeze_excitation", "cbam", "bam", "eca", "coordinate_attention"):
-        section = soup(book, chapter).find(id="What-the-gates-do")
+        section = soup(book, chapter).find(id="what-the-gates-do")
         assert section.select("a[href='../book/playground.html']"), chapter
