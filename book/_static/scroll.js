@@ -16,8 +16,10 @@ function mark() {
     const text = formula.closest("p, li, td, dd, summary, blockquote, article");
     formula.classList.toggle("wide", !!drawn && drawn.offsetWidth > text.clientWidth);
   }
-  for (const box of article.querySelectorAll(`${BOXES}, span.math.wide`)) {
-    if (box.scrollWidth > box.clientWidth + 1) {
+  // a formula that was wide before the window grew is tidied up, too
+  for (const box of article.querySelectorAll(`${BOXES}, span.math:is(.wide, [role=group])`)) {
+    const scrolls = box.matches(`${BOXES}, .wide`);
+    if (scrolls && box.scrollWidth > box.clientWidth + 1) {
       box.tabIndex = 0;
       box.setAttribute("role", "group");
       box.setAttribute("aria-label", "Wider than the page: scrolls sideways");

@@ -26,9 +26,14 @@ def test_an_edge_fades_only_while_something_is_hidden(page):
         box.evaluate("(box) => { box.scrollLeft = 1e6; }")
         page.wait_for_timeout(100)
         assert box.evaluate(CUT) == [True, False]
+    # A window that was very narrow leaves nothing behind.
+    page.set_viewport_size({"width": 100, "height": 800})
+    page.wait_for_timeout(200)
+    assert page.locator(".bd-article span.math.more-right").count()
     page.set_viewport_size({"width": 2400, "height": 800})
     page.wait_for_timeout(200)
-    assert not page.locator(".bd-article div.math:is(.more-left, .more-right):visible").count()
+    assert not page.locator(".bd-article .math:is(.more-left, .more-right):visible").count()
+    assert not page.locator(".bd-article span.math[role=group]").count()
 
 
 def test_a_figure_opens_in_a_larger_view(page):
