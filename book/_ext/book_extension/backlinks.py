@@ -64,9 +64,14 @@ def _said(app, docname, begin, targets):
 
 def _to_terms(app, doctree, docname):
     used = _uses(app)
+    relative = app.builder.get_relative_uri
     for item in doctree.findall(nodes.definition_list_item):
         for name in item[0]["ids"]:
-            if name in used:
+            told = {
+                link.get("refuri", "").partition("#")[0] for link in item.findall(nodes.reference)
+            }
+            others = [c for c in used.get(name, []) if relative(docname, c) not in told]
+            if others:  # more than the definition's own "See ..." says
                 targets = [(chapter, f"use-{name}") for chapter in used[name]]
                 item[-1] += _said(app, docname, "Used in", targets)
 
