@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from attn_lib import layers
+from attn_lib import check, layers
 from attn_lib.layers import gate
 from attn_lib.layers.gate import Branches, Gate, Merge, chain
 
@@ -215,6 +215,7 @@ WRONG = {
         (lambda c: se(c, 2), "the budget is 4 a channel"),
         (lambda c: Gate(nn.Conv2d(c, 1, 1), torch.sigmoid), "one factor a channel"),
         (lambda c: Gate(gate.mean, Unused(), torch.sigmoid), "no gradient reaches"),
+        (lambda c: Gate(lambda x: torch.ones_like(x[:, :, :1, :1])), "does not depend on the"),
         (lambda c: layers.EfficientChannelAttention(c), "return a layers.gate.Gate"),
         (lambda c: 3, "a module is wanted"),
     ],
@@ -227,3 +228,26 @@ WRONG = {
     ],
 }
 MISTAKES = [(name, *pair) for name, pairs in WRONG.items() for pair in pairs]
+
+
+class Compete(nn.Module):
+    """GCT's transform, as in the chapter: with gamma = 0 the gate begins as a constant."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(1, channels, 1, 1))
+        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, z):
+        u = self.alpha * z
+        return self.gamma * u / (u.square().mean(1, keepdim=True) + 1e-5).sqrt()
+
+
+def test_gates_with_a_quiet_start_are_accepted(capsys):
+    for seed in range(5):  # a ReLU or a constant may let no gradient through at first
+        torch.manual_seed(seed)
+        check.one_frame.attention(lambda c: Gate(gate.maximum, Compete(c), gate.one_plus_tanh))
+        check.one_frame.attention(lambda c: se(c, c, gate.maximum))
+        parts = gate.AlongChannels(3), torch.sigmoid
+        check.one_frame.attention(lambda c, parts=parts: Gate(gate.SoftmaxPooling(c), *parts))
+    assert capsys.readouterr().out.count("passed") == 15

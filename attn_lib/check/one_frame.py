@@ -400,8 +400,23 @@ def attention(attempt):
         y = _shared.output(layer, x)
         if y.requires_grad:
             y.square().sum().backward()
-        if any(p.grad is None or not p.grad.abs().sum() for p in layer.parameters()):
-            raise Failed("no gradient reaches some of the parameters: they are not used")
+        if any(p.grad is None for p in layer.parameters()):
+            raise Failed("some of the parameters are not used: no gradient reaches them")
+        if not any(_looks(layer, x, seed) for seed in range(5)):
+            raise Failed("the gate does not depend on the feature map")
+
+
+def _looks(layer, x, seed):
+    """Whether gates change with the feature map, once the weights are drawn anew.
+
+    Some gates begin as constants, and some weights leave a ReLU closed, so one draw is not enough.
+    """
+    generator = _generator(seed)
+    other = _draw(*x.shape, seed=1).float()
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator))
+        return not torch.equal(layer.gates(x)["channel"], layer.gates(other)["channel"])
 
 
 @exercise
