@@ -21,6 +21,11 @@ UV     := uv==0.13.9
 WITH_CUDA := 2.9 GB to fetch, 5.6 GB on disk
 WITHOUT   := 0.4 GB to fetch, 1.6 GB on disk
 $(if $(filter-out cpu,$(TORCH)),$(error TORCH is "$(TORCH)"; it can be cpu, or left out))
+ifneq ($(wildcard $(STAMP)),)
+ifneq ($(filter-out clean,$(or $(MAKECMDGOALS),help)),)
+$(if $(filter-out $(shell cat $(STAMP)),$(TORCH)),$(error .venv has PyTorch as pip chose it. For its CPU build: make clean, then again))
+endif
+endif
 
 # Several processes share the cores (pytest -n 2, two notebooks at a time), so each uses one
 # thread; stored outputs then come from the same arithmetic as the comparison. Progress bars
@@ -94,8 +99,8 @@ pdf: html $(TESTER) ## print the book into dist/book.pdf (needs Chromium)
 epub: html $(TESTER) ## write the book for e-book readers into dist/book.epub (needs Chromium)
 	@$(BIN)/python book/tools/epub.py dist/book.epub
 
-measure: html $(TESTER) ## print a table of what the book's pages weigh, break and lack (needs Chromium)
-	@$(BIN)/python tests/book/measure.py
+measure: html $(TESTER) ## print a table of what the book's pages weigh, break and lack (needs Chromium; PAGES=...)
+	@PYTHONPATH=book/tools $(BIN)/python tests/book/measure.py $(PAGES)
 
 repository: $(STAMP) ## write the repository's address everywhere, in one commit (URL=...)
 	@$(if $(filter undefined,$(origin URL)),echo "Say which: make repository URL=https://github.com/OWNER/NAME" >&2; exit 1,$(BIN)/python book/tools/repository.py '$(URL)')

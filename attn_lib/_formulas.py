@@ -1,5 +1,6 @@
 """Cost of each mechanism's layer by its formula: what :mod:`attn_lib.cost` looks up.
 
+Apart from it, because twenty formulas are long, and whoever reads how a cost is counted needs none.
 The equation numbers are those of the chapters; the further mechanisms have none.
 """
 
@@ -54,10 +55,12 @@ class LayerCost(NamedTuple):
 
 
 def add(a, b):
+    """Sum of two costs, number by number."""
     return type(a)(*map(operator.add, a, b))
 
 
 def parameters(module):
+    """How many numbers the parameters of a module are."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -283,16 +286,16 @@ def _global_context(m, n, c, h, w):
 
 def _concurrent_squeeze_excitation(m, n, c, h, w):
     x, places, hidden = n * c * h * w, n * h * w, m.fc1.out_features
-    add = m.combine == "add"
+    adds = m.combine == "add"
     return _cost(
         m,
         x,
         multiply_adds=2 * n * c * hidden + places * c,
         # mean, sum of the gates, scale; "max": six more to choose the larger
-        elementwise=3 if add else 9,
-        passes=6 if add else 19,
+        elementwise=3 if adds else 9,
+        passes=6 if adds else 19,
         # x, and the gate with what it was made from; z, s and h; m
-        saved=x * (2 if add else 5) + 2 * n * c + n * hidden + places,
+        saved=x * (2 if adds else 5) + 2 * n * c + n * hidden + places,
     )
 
 

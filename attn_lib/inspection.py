@@ -41,6 +41,7 @@ def record_gates(model, *, detach=True):
 
     Examples
     --------
+    >>> import torch
     >>> from attn_lib import inspection, models
     >>> model = models.resnet_cifar(8, attention="se").eval()
     >>> images = torch.zeros(2, 3, 32, 32)
@@ -91,6 +92,7 @@ def clamp_gates(model, gates):
 
     Examples
     --------
+    >>> import torch
     >>> from attn_lib import inspection, models
     >>> model = models.resnet_cifar(8, attention="se").eval()
     >>> images = torch.rand(2, 3, 32, 32)
@@ -149,6 +151,7 @@ def gradcam(model, x, classes, module, *, at="output"):
 
     Examples
     --------
+    >>> import torch
     >>> from attn_lib import inspection, models
     >>> model = models.resnet_cifar(8).eval()
     >>> images = torch.rand(2, 3, 32, 32)

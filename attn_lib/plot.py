@@ -146,7 +146,9 @@ def table(rows, columns, *, corner="", words=0):
     --------
     >>> from attn_lib import plot
     >>> plot.table({"SE": [0.83, 0.67], "ECA": [0.45, 0.30]}, ["1.0", "2.0"], corner="gate")
-    {'text/html': '<table...SE...0.67...ECA...'}
+    {'text/html': '<table...', 'text/plain': ...}
+
+    Outside a notebook the dictionary is printed, in one it is the table.
     """
     from IPython.display import display
 

@@ -77,6 +77,8 @@ def time_layer(layer, x, *, training=False, rounds=20, min_seconds=0.002, thread
 
     Examples
     --------
+    >>> import torch
+    >>> from torch import nn
     >>> from attn_lib import profiling
     >>> profiling.time_layer(nn.ReLU(), torch.zeros(1, 2, 3, 3), rounds=1).median < 1
     True
@@ -149,6 +151,8 @@ def bytes_moved(layer, x, *, training=False):
 
     Examples
     --------
+    >>> import torch
+    >>> from torch import nn
     >>> from attn_lib import profiling
     >>> x = torch.zeros(1, 2, 3, 3)
     >>> profiling.bytes_moved(nn.ReLU(), x) == 2 * x.nbytes

@@ -25,7 +25,9 @@ TRAINING = {  # their checks train something, or start processes: half a second 
     *(("coordinate", name) for name in ("comparison", "crossed")),
     *(("training", name) for name in ("faults", "procedure", "two_processes")),
     ("diagnostics", "task"),
+    ("bam", "start"),
     ("eca", "far"),
+    ("one_frame", "channel_by_place"),
     ("profiling", "project"),
 }
 USUAL = (None, ..., lambda *args, **kw: None, lambda *args, **kw: ...)

@@ -401,3 +401,9 @@ def test_errors_say_what_was_given(x):
         gate.Frequencies(8, 7, 7, [(0, 0)] * 3)
     with pytest.raises(ValueError, match=r"7 x 7 map has no frequency \(7, 0\)"):
         gate.Frequencies(8, 7, 7, [(7, 0)])
+
+
+def test_the_deviation_of_one_position_is_that_of_no_spread():
+    torch.testing.assert_close(
+        gate.deviation(torch.ones(2, 3, 1, 1)), torch.full((2, 3, 1, 1), 1e-5**0.5)
+    )

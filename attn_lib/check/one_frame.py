@@ -214,15 +214,19 @@ def names(attempt):
     if any(value is None or value is ... for value in attempt.values()):
         raise _NotAttempted
     for key, (answer, hint) in _NAMES.items():
-        if attempt[key] not in layers._LAYERS:
+        if attempt[key] not in layers.NAMES:
             raise Failed(f"{key}: {attempt[key]!r} is no name of layers.build")
         if attempt[key] != answer:
             raise Failed(f"{key} is not {attempt[key]!r}: {hint}")
 
 
-def _repaired(attempt, layer, mistakes, x=None):
+def _same(a):
+    return a
+
+
+def _repaired(attempt, layer, mistakes):
     """Compare ``attempt(x, layer)`` with the layer's output; mistakes: message -> f(x)."""
-    x = _draw(2, 16, 6, 5) if x is None else x
+    x = _draw(2, 16, 6, 5)
     with torch.no_grad():
         expect(
             call(attempt, x, layer),
@@ -322,9 +326,6 @@ def spatial(attempt):
         planes = (pool(x, 1, keepdim=True) for pool in (first, second))
         return x * end(norm(m.conv(torch.cat(tuple(planes), 1))))
 
-    def same(a):
-        return a
-
     _repaired(
         attempt,
         m,
@@ -335,9 +336,9 @@ def spatial(attempt):
             "both planes are the maximum": lambda x: gated(x, torch.amax, torch.amax),
             "both planes are the mean": lambda x: gated(x, torch.mean, torch.mean),
             "the official code has a batch norm here": lambda x: gated(
-                x, torch.amax, torch.mean, norm=same
+                x, torch.amax, torch.mean, norm=_same
             ),
-            "the sigmoid is missing": lambda x: gated(x, torch.amax, torch.mean, end=same),
+            "the sigmoid is missing": lambda x: gated(x, torch.amax, torch.mean, end=_same),
         },
     )
 
@@ -353,21 +354,18 @@ def coordinate(attempt):
         heads = (m.conv_w, m.conv_h) if swap else (m.conv_h, m.conv_w)
         return x * join(end(heads[0](f_h)), end(heads[1](f_w.transpose(2, 3))))
 
-    def same(a):
-        return a
-
     _repaired(
         attempt,
         m,
         {
             "that is the copy: compare the function in the bottleneck, and what makes a factor": (
-                lambda x: gated(x, torch.relu, same)
+                lambda x: gated(x, torch.relu, _same)
             ),
             "the sigmoids are there now; the bottleneck's function is still wrong": lambda x: gated(
                 x, torch.relu
             ),
             "the bottleneck is right now; the factors are still unbounded": lambda x: gated(
-                x, end=same
+                x, end=_same
             ),
             "the bottleneck has h-swish, which is not the hard sigmoid": lambda x: gated(
                 x, F.hardsigmoid

@@ -48,6 +48,7 @@ __all__ = [
     "SpatialAttention",
     "SqueezeExcitation",
     "StyleRecalibration",
+    "NAMES",
     "TripletAttention",
     "build",
 ]
@@ -72,6 +73,10 @@ _LAYERS = {
     "srm": StyleRecalibration,
     "triplet": TripletAttention,
 }
+
+
+#: Names that :func:`build` knows.
+NAMES = tuple(_LAYERS)
 
 
 def build(name, channels, **options):

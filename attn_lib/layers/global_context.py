@@ -47,10 +47,10 @@ class GlobalContext(Attention):
         super().__init__()
         self.channels = positive_int("channels", channels)
         self.reduction = positive_int("reduction", reduction)
-        if fusion in (("add",), ("multiply",)):  # as in the authors' code
-            (fusion,) = fusion
-        elif fusion in (("add", "multiply"), ("multiply", "add")):
-            fusion = "both"
+        if isinstance(fusion, (tuple, list)):  # as in the authors' code
+            fusion = {"add": "add", "multiply": "multiply", "add multiply": "both"}.get(
+                " ".join(sorted(map(str, fusion))), fusion
+            )
         if fusion not in ("add", "multiply", "both"):
             raise ValueError(f"fusion must be 'add', 'multiply' or 'both'; got {fusion!r}")
         if pooling not in ("attention", "mean"):

@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from skimage import data as photographs
 from torch.nn import functional as F
 
@@ -31,6 +31,7 @@ GATES = {
     "BAM": ("bam", "attention.0"),
     "CA": ("coordinate", "layer1.1.attention"),
 }
+KEY = "gates"  # of the text in the pictures
 INK = {"light": "#1F2937", "dark": "#D3D9E0"}  # on the page's own ground, of course.css
 GROUND = {"light": "#FFFFFF", "dark": "#14181D"}
 
@@ -97,22 +98,28 @@ def draw(picture, found, shade):
     for ax, (title, planes) in zip(others, found.items(), strict=True):
         ax.imshow(mosaic(planes))
         ax.set_title(title, color=ink, size=15)
-        ax.set_xlabel(f"{planes.min():.2f} to {planes.max():.2f}", color=ink, size=14)
+        ax.set_xlabel(span(planes), color=ink, size=14)
     return fig
 
 
+def span(planes):
+    return f"{planes.min():.2f} to {planes.max():.2f}"
+
+
 def main(folder=FOLDER):
-    """Write both pictures into ``folder``."""
+    """Write both pictures into ``folder``, with the ranges that they show in their text."""
     folder.mkdir(parents=True, exist_ok=True)
     plot.use_style()
     picture, x = photograph()
     found = gates(x)
+    about = PngImagePlugin.PngInfo()
+    about.add_itxt(KEY, json.dumps({title: span(planes) for title, planes in found.items()}))
     for shade in INK:
         fig = draw(picture[::2, ::2], found, shade)
         fig.savefig(file := BytesIO(), dpi=160)
         plt.close(fig)
         colours = Image.open(file).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-        colours.save(folder / f"{shade}.png", optimize=True)
+        colours.save(folder / f"{shade}.png", optimize=True, pnginfo=about)
 
 
 if __name__ == "__main__":

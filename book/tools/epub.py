@@ -222,7 +222,8 @@ def make(target, entries, browser):
         pages[path] = tab.evaluate(PREPARE, names)
     figure = (pdf.ROOT / "book/_static/frame.svg").read_text(encoding="utf-8")
     figure = figure[figure.index("<svg") :]
-    tab.set_content(COVER.format(**info, figure=figure))
+    words = {key: html.escape(str(value)) for key, value in info.items()}
+    tab.set_content(COVER.format(**words, figure=figure))
     files["images/cover.png"] = tab.screenshot()
     tab.close()
 

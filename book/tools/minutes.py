@@ -1,8 +1,8 @@
 """How long a chapter takes: counted, so that the page does not have to guess.
 
 A chapter with a line `> **Time**: 17 minutes to read, 55 for the exercises.` gets its numbers from
-here when `make notebooks` runs, and `make sync` refuses a line that is out of date. So does the
-first page get its sentence on all chapters.
+here when `make notebooks` runs, and `make sync` refuses a line that is out of date. The
+first page's sentence on all chapters comes from here, too.
 """
 
 import math
@@ -64,6 +64,8 @@ def problems(nb):
 
 def stamp_all(page, chapters):
     """The first page's text with the range of the lines in all chapters' texts."""
+    if not ALL.search(page):
+        raise ValueError(f"the first page has no sentence like {ALL.pattern!r}")
     lines = [match for text in chapters if (match := TIME.search(text))]
     if not lines:
         return page

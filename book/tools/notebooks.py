@@ -83,10 +83,14 @@ def read_notebook(path):
 
 
 def first_page(root):
-    """(text of the first page, texts of all chapters)."""
+    """(path, text, text with the chapters' times) of the first page; three times None without."""
+    path = root / FIRST_PAGE
+    if not path.exists():
+        return None, None, None
     chapters = sorted((root / "book" / "chapters").glob("*.md"))
-    texts = [path.read_text(encoding="utf-8") for path in chapters]
-    return (root / FIRST_PAGE).read_text(encoding="utf-8"), texts
+    text = path.read_text(encoding="utf-8")
+    stamped = minutes.stamp_all(text, [c.read_text(encoding="utf-8") for c in chapters])
+    return path, text, stamped
 
 
 def write_notebook(nb, path):
@@ -188,8 +192,9 @@ def run(root, everything=False):
     with ProcessPoolExecutor(WORKERS) as pool:
         results = [pool.submit(execute, root, name) for name in todo]
     failures = [result.result() for result in results if result.result()]
-    if (root / FIRST_PAGE).exists():
-        (root / FIRST_PAGE).write_text(minutes.stamp_all(*first_page(root)), encoding="utf-8")
+    path, text, stamped = first_page(root)
+    if text != stamped:
+        path.write_text(stamped, encoding="utf-8")
     for failure in failures:
         print(failure, file=sys.stderr)
     return 1 if failures else 0
@@ -268,10 +273,9 @@ def check(root):
             if path.stat().st_size > MAX_NOTEBOOK:
                 found.append(f"{path.stat().st_size:,} bytes; at most {MAX_NOTEBOOK:,}")
             problems += [f"notebooks/{name}.ipynb: {problem}" for problem in found]
-    if (root / FIRST_PAGE).exists():
-        page, chapters = first_page(root)
-        if minutes.stamp_all(page, chapters) != page:
-            problems.append(f"{FIRST_PAGE}: not the chapters' times; run `make notebooks`")
+    _, text, stamped = first_page(root)
+    if text != stamped:
+        problems.append(f"{FIRST_PAGE}: not the chapters' times; run `make notebooks`")
     return problems
 
 

@@ -6,16 +6,14 @@ to the predictions, come last, in an appendix. Code that is folded in the book i
 """
 
 import html
-import os
-import shutil
 import sys
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import yaml
+from browser import launched
 from bs4 import BeautifulSoup
-from playwright.sync_api import sync_playwright
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, FloatObject, NameObject, NumberObject
 from tqdm import tqdm
@@ -302,24 +300,13 @@ def make(target, entries, browser):
     print(f"{target}: {len(body.pages)} pages, {target.stat().st_size / 1e6:.1f} MB")
 
 
-def chromium():
-    """Path of the browser's program, or an exit that says what to install."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        sys.exit("this needs Chromium or Chrome (on Debian and Ubuntu: apt install chromium)")
-    return path
-
-
 def main(make=make, kind="pdf"):
     """Write the book to the file that the command line names; epub.py comes here too."""
     if not (BOOK / "index.html").exists():
         sys.exit("the book is not built: run `make html` first")
     target = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / f"dist/book.{kind}").resolve()
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+    with launched() as browser:
         make(target, list(contents()), browser)
-        browser.close()
 
 
 if __name__ == "__main__":

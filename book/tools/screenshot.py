@@ -9,9 +9,8 @@ import sys
 from io import BytesIO
 from pathlib import Path
 
-from pdf import chromium
+from browser import launched
 from PIL import Image, PngImagePlugin
-from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "_build/html/notebooks/squeeze_excitation.html"
@@ -24,8 +23,7 @@ SIZE = {"width": 1280, "height": 1000}
 def main(picture=PICTURE):
     if not PAGE.exists():
         sys.exit("the book is not built: run `make html` first")
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+    with launched() as browser:
         tab = browser.new_page(viewport=SIZE, color_scheme="light")
         tab.goto(PAGE.as_uri())
         tab.evaluate("() => window.MathJax?.startup?.promise")
@@ -33,7 +31,6 @@ def main(picture=PICTURE):
         tab.wait_for_load_state("networkidle")
         entries = tab.locator(ENTRIES).all_inner_texts()
         shot = Image.open(BytesIO(tab.screenshot()))
-        browser.close()
     about = PngImagePlugin.PngInfo()
     about.add_itxt(KEY, json.dumps([" ".join(entry.split()) for entry in entries]))
     colours = shot.convert("RGB").quantize(256, dither=Image.Dither.NONE)

@@ -1,13 +1,13 @@
 """The built book, a server for it, and a browser."""
 
 import os
-import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from browser import program  # book/tools/browser.py
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "_build" / "html"
@@ -63,15 +63,9 @@ def url(book):
     server.shutdown()
 
 
-def chromium():
-    """The browser's program, or None."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-
-
 @pytest.fixture(scope="session")
 def browser():
-    found = chromium()
+    found = program()
     if not found:
         message = "no Chromium found: `apt install chromium`, or set CHROMIUM to the program"
         needed = os.environ.get("CI") == "true" or os.environ.get("ATTN_SKIP_NOTHING") == "1"

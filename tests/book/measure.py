@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from bs4 import BeautifulSoup
-from conftest import BOOK, FLAGS, chromium, pages, serve
+from conftest import BOOK, FLAGS, pages, program, serve
 from test_accessible import opened, violations
 from test_browser import MODES, look
 from test_light import weigh
@@ -31,7 +31,7 @@ WRONG = """() => {
         length: document.documentElement.scrollHeight,
         unhinted: [...article.querySelectorAll("div.math, pre, .pst-scrollable-table-container")]
             .filter((e) => e.checkVisibility() && wide(e) && !hint(e)).length,
-        silent: [...document.images].filter((e) => !e.alt).length,
+        silent: [...document.images].filter((e) => !e.hasAttribute("alt")).length,
     };
 }"""
 STOPS = """() => {
@@ -55,6 +55,8 @@ CUT = """() => {
 
 def span(numbers, unit=""):
     """ "3 to 7 px" of a list of numbers."""
+    if not numbers:
+        return "none"
     low, high = min(numbers), max(numbers)
     return f"{low:,} to {high:,}{unit}" if low != high else f"{low:,}{unit}"
 
@@ -77,7 +79,7 @@ def in_windows(browser, url, names):
                     sideways[width, name] = found["sideways"]
                     lengths[width, name] = found["length"]
                     unhinted[width, name] = found["unhinted"]
-                    silent += found["silent"]
+                    silent += found["silent"] if width == WIDTHS[0] else 0
             window.close()
     for (width, colour), counts in nodes.items():
         said = ", ".join(f"{rule} {n}" for rule, n in counts.most_common())
@@ -105,22 +107,21 @@ def problems(browser, url, names):
     yield "requests to other hosts, errors, contrast, equations", dict(counts) or 0
 
 
+def kind(name):
+    if name == "book/index.html":
+        return "index"
+    if name.startswith("notebooks/"):
+        return "chapters"
+    return "reference" if "/api/" in name else "others"
+
+
 def weights(browser, url, names):
     """Rows of bytes that a page loads in all, before any compression."""
     kinds = {"index": [], "chapters": [], "reference": [], "others": []}
     for name in tqdm(names, desc="weights"):
-        kind = (
-            "index"
-            if name == "book/index.html"
-            else "chapters"
-            if name.startswith("notebooks/")
-            else "reference"
-            if "/api/" in name
-            else "others"
-        )
-        kinds[kind].append(sum(weigh(browser, f"{url}/{name}")[0].values()))
-    for kind, found in kinds.items():
-        yield f"bytes of a page, {kind}", span([round(n / 1000) for n in found], " kB")
+        kinds[kind(name)].append(sum(weigh(browser, f"{url}/{name}")[0].values()))
+    for what, found in kinds.items():
+        yield f"bytes of a page, {what}", span([round(n / 1000) for n in found], " kB")
 
 
 def keyboard(browser, url):
@@ -214,7 +215,7 @@ def main():
     names = [n for n in names if not sys.argv[1:] or Path(n).stem in sys.argv[1:]]
     server, url = serve(BOOK)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=program(), args=FLAGS)
         print(f"| {len(names)} pages | measured |\n|:--|:--|")
         for rows in (
             problems(browser, url, names),

@@ -54,4 +54,6 @@ def test_the_cover_is_what_its_script_draws(tmp_path):
         assert path.stat().st_size < 150_000 and f"_static/cover/{path.name}" in INDEX
         with Image.open(path) as stored, Image.open(tmp_path / path.name) as fresh:
             a, b = (np.asarray(picture.convert("RGB"), dtype=int) for picture in (stored, fresh))
-        assert a.shape == b.shape and np.abs(a - b).mean() < 1  # of 255
+            ranges = [json.loads(picture.text[cover.KEY]) for picture in (stored, fresh)]
+        assert ranges[0] == ranges[1] and list(ranges[0]) == list(cover.GATES)
+        assert a.shape == b.shape and np.abs(a - b).mean() < 1  # of 255: fonts may differ

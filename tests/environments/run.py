@@ -162,8 +162,8 @@ def lend_torch(python):
     ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = Path(run([python, "-c", ask]).stdout.strip())
     for package in metadata.distributions():
-        if TORCH.match(package.name):
-            for file in package.files:
+        if TORCH.match(package.name or ""):
+            for file in package.files or ():
                 if ".." not in file.parts:  # a command, which names this environment's Python
                     (packages / file).parent.mkdir(parents=True, exist_ok=True)
                     link(file.locate(), packages / file)

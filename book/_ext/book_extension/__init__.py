@@ -94,7 +94,7 @@ def setup(app):
     app.connect("env-get-outdated", papers.always_outdated)
     app.connect("doctree-resolved", terms.link_terms)
     app.connect("doctree-resolved", backlinks.say_where_used)
-    app.connect("env-get-outdated", backlinks.always_outdated)
+    app.connect("env-updated", backlinks.always_written)
     app.connect("doctree-resolved", plain_display)
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("html-page-context", keep_together)
