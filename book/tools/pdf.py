@@ -2,7 +2,8 @@
 
 Chromium prints every page of _build/html. They are joined in the order of the contents, with
 an outline, page numbers, and links that lead to the page in the same file. Solutions, and answers
-to the predictions, come last, in an appendix. Code that is folded in the book is open.
+to the predictions, come last, in an appendix, with links there and back. Code that is folded in the
+book is open.
 """
 
 import html
@@ -25,49 +26,63 @@ PAPER = {
     "print_background": True,
     "margin": {"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"},
 }
+BACK = "back:"  # without it Chromium would look for the place in what it prints
 # What becomes of a page before it is printed. ``part`` is "page" or "appendix"; ``targets`` are the
 # ids that other pages, or the outline, lead to: Chromium only remembers those that a link names.
+# ``other`` is the address of the part that links lead to from here.
 PREPARE = """
-([part, targets]) => {
+([part, targets, other]) => {
   document.documentElement.dataset.theme = "light";
   document.querySelectorAll("img[loading]").forEach(e => (e.loading = "eager"));
   const article = document.querySelector("article.bd-article");
   const all = selector => [...article.querySelectorAll(selector)];
   const name = e => e.querySelector("summary")?.textContent.trim() ?? "";
+  const link = (text, href) => Object.assign(document.createElement("a"), {innerHTML: text, href});
+  const words = heading => {
+    const copy = heading.cloneNode(true);
+    copy.querySelectorAll(".headerlink").forEach(e => e.remove());
+    copy.querySelectorAll("a").forEach(e => e.replaceWith(...e.childNodes));
+    return copy.innerHTML;
+  };
   const folded = all("details.hide");
   const moved = all("details").filter(
     e => folded.includes(e) || /^(Solution|Answer)/.test(name(e)));
-  const heading = e => all("h1, h2, h3").filter(
+  const before = (e, selector) => all(selector).filter(
     h => h.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_FOLLOWING).at(-1);
+  const answers = moved.filter(e => name(e) === "Answer");
+  const title = e => {
+    if (folded.includes(e)) {
+      const drawn = /^# @title (.*)/.exec(e.querySelector("pre")?.textContent ?? "");
+      return "Code: " + (drawn ? drawn[1] : words(before(e, "h1, h2, h3")));
+    }
+    if (!answers.includes(e)) return words(before(e, "h1, h2, h3"));
+    const section = before(e, "h1, h2");
+    const here = answers.filter(other => before(other, "h1, h2") === section);
+    return words(section) + (here.length > 1 ? ": answer " + (here.indexOf(e) + 1) : ": answer");
+  };
   if (part === "appendix") {
-    const kept = moved.map(e => {
-      const box = document.createElement("div"), title = document.createElement("h3");
-      title.innerHTML = heading(e).innerHTML;
-      if (folded.includes(e)) {
-        const drawn = /^# @title (.*)/.exec(e.querySelector("pre")?.textContent ?? "");
-        title.textContent = "Code: " + (drawn ? drawn[1] : title.textContent);
-      }
-      box.append(title, ...[...e.childNodes].filter(n => n.nodeName !== "SUMMARY"));
+    const kept = moved.map((e, n) => {
+      const box = document.createElement("div"), h3 = document.createElement("h3");
+      box.id = "moved-" + n;
+      h3.append(link(title(e), other + "#" + before(e, "h1, h2, h3").parentElement.id));
+      box.append(h3, ...[...e.childNodes].filter(n => n.nodeName !== "SUMMARY"));
       return box;
     });
     article.replaceChildren(article.querySelector("h1"), ...kept);
+    targets = kept.map(box => box.id);
   } else {
-    for (const e of moved) {
+    moved.forEach((e, n) => {
       const note = document.createElement("p");
       note.className = "in-appendix";
-      note.textContent = folded.includes(e) ? "" : name(e) + ": in the appendix.";
+      if (!folded.includes(e))
+        note.append(name(e) + ": ", link("in the appendix", other + "#moved-" + n), ".");
       e.replaceWith(note);
-    }
+    });
     all("details").forEach(e => (e.open = true));
   }
   const links = document.createElement("div");
   links.className = "print-targets";
-  for (const id of targets) {
-    const a = document.createElement("a");
-    a.href = "#" + id;
-    a.textContent = ".";
-    links.append(a);
-  }
+  links.append(...targets.map(id => link(".", "#" + id)));
   article.prepend(links);
   return moved.length;
 }
@@ -105,8 +120,18 @@ def contents():
                 yield part["caption"], 2, f"{section['file']}.html"
 
 
-class Page:
-    """A page of the book, and where it stands in the PDF."""
+class Part:
+    """What was printed at once, and where it stands in the PDF."""
+
+    def __init__(self, title, address):
+        self.title = title
+        self.address = address  # what links to it name, before their #
+        self.first = None  # index of its first sheet
+        self.places = {}  # id -> (sheet, left, top)
+
+
+class Page(Part):
+    """A page of the book."""
 
     def __init__(self, path):
         self.path = BOOK / path
@@ -114,7 +139,7 @@ class Page:
         article = self.soup.select_one("article.bd-article")
         for mark in article.select("a.headerlink"):
             mark.decompose()
-        self.title = article.h1.get_text().strip()
+        super().__init__(article.h1.get_text().strip(), self.path.as_uri())
         self.sections = [
             (h.get_text().strip(), h.parent.get("id")) for h in article.select("section > h2")
         ]
@@ -123,8 +148,7 @@ class Page:
             for a in article.select("a[href]")
             if (target := urldefrag(a["href"]).fragment)
         }
-        self.first = None  # index of its first sheet
-        self.places = {}  # id -> (sheet, left, top)
+        self.appendix = Part(self.title, f"appendix:{path}")
 
     def targets(self, wanted):
         """Ids of this page that something leads to."""
@@ -145,23 +169,22 @@ def reader(data):
     return PdfReader(BytesIO(data))
 
 
-def add(writer, data, page=None):
-    """Append a PDF; the page remembers where its ids are. Returns the index of the first sheet."""
+def add(writer, data, part=None):
+    """Append a PDF; the part remembers where its ids are."""
     first, source = len(writer.pages), reader(data)
     writer.append(source, import_outline=False)
     places = {
         unquote(name.lstrip("/")): (first + source.get_destination_page_number(d), d.left, d.top)
         for name, d in source.named_destinations.items()
     }
-    if page is not None:
-        page.first, page.places = first, places
+    if part is not None:
+        part.first, part.places = first, places
     for sheet in writer.pages[first:]:
         for note in sheet.get("/Annots") or ():
             note = note.get_object()
             name = note.get("/Dest") or (note.get("/A") or {}).get("/D")
             if isinstance(name, str):
                 go(writer, note, places.get(unquote(name.lstrip("/"))))
-    return first
 
 
 def go(writer, note, place):
@@ -176,18 +199,18 @@ def go(writer, note, place):
         )
 
 
-def lead_inside(writer, pages):
-    """Links to files of the book lead to the page in this PDF."""
-    known = {page.path.as_uri(): page for page in pages}
+def lead_inside(writer, parts):
+    """Links to the parts lead to their places in this PDF."""
+    known = {part.address: part for part in parts}
     for sheet in writer.pages:
         for note in sheet.get("/Annots") or ():
             note = note.get_object()
             target = str((note.get("/A") or {}).get("/URI", ""))
-            file, fragment = urldefrag(target)
+            file, fragment = urldefrag(target.removeprefix(BACK))
             if file in known:
-                page = known[file]
-                start = (page.first, 0, float(writer.pages[page.first].mediabox.top))
-                go(writer, note, page.places.get(unquote(fragment), start))
+                part = known[file]
+                start = (part.first, 0, float(writer.pages[part.first].mediabox.top))
+                go(writer, note, part.places.get(unquote(fragment), start))
             elif target.startswith("file:"):
                 go(writer, note, None)  # a download, or a page that is not in the contents
 
@@ -206,9 +229,9 @@ def outline(writer, order, appendix):
             sheet = page.places.get(target, (page.first,))[0]
             writer.add_outline_item(title=title, page_number=sheet, parent=item)
     if appendix:
-        top = writer.add_outline_item(title="Appendix", page_number=appendix[0][1], bold=True)
-        for title, sheet in appendix:
-            writer.add_outline_item(title=title, page_number=sheet, parent=top)
+        top = writer.add_outline_item(title="Appendix", page_number=appendix[0].first, bold=True)
+        for part in appendix:
+            writer.add_outline_item(title=part.title, page_number=part.first, parent=top)
 
 
 def contents_page(order, appendix, shift):
@@ -222,10 +245,10 @@ def contents_page(order, appendix, shift):
         rows.append(_row(page.title, page.first + 1 + shift, depth))
     if appendix:
         rows.append("<h2>Appendix: solutions, and code of the figures</h2>")
-        rows += [_row(title, sheet + 1 + shift, 1) for title, sheet in appendix]
+        rows += [_row(part.title, part.first + 1 + shift, 1) for part in appendix]
     style = (
-        "body{font:11pt sans-serif}h1{font-size:20pt}h2{font-size:12pt;margin:1em 0 .3em}"
-        "p{display:flex;margin:.2em 0}p span:first-child{flex:1;border-bottom:1px dotted #999}"
+        "body{font:10pt sans-serif}h1{font-size:20pt}h2{font-size:11pt;margin:.8em 0 .2em}"
+        "p{display:flex;margin:.1em 0}p span:first-child{flex:1;border-bottom:1px dotted #999}"
     )
     return f"<style>{style}</style><h1>Contents</h1>{''.join(rows)}"
 
@@ -266,21 +289,23 @@ def make(target, entries, browser):
     pages = [Page(path) for _, _, path in entries]
     order = list(zip(entries, pages, strict=True))
     wanted = set().union(*(page.links for page in pages))
-    body, appendix, later = PdfWriter(), [], []
+    body, appendix = PdfWriter(), []
     tab = browser.new_page()
     tab.emulate_media(media="print", color_scheme="light")
     info = about()
     tab.set_content(title_page(info))
     add(body, tab.pdf(**PAPER))
     for page in tqdm(pages, "pages", unit="page"):
-        data, moved = printed(tab, page.path, ["page", page.targets(wanted)])
+        prepare = ["page", page.targets(wanted), page.appendix.address]
+        data, moved = printed(tab, page.path, prepare)
         add(body, data, page)
         if moved:
-            later.append(page)
-    for page in tqdm(later, "appendix", unit="page"):
-        data, _ = printed(tab, page.path, ["appendix", []])
-        appendix.append((page.title, add(body, data)))
-    lead_inside(body, pages)
+            appendix.append(page)
+    for page in tqdm(appendix, "appendix", unit="page"):
+        data, _ = printed(tab, page.path, ["appendix", [], BACK + page.address])
+        add(body, data, page.appendix)
+    appendix = [page.appendix for page in appendix]
+    lead_inside(body, pages + appendix)
     outline(body, order, appendix)
 
     def listing(shift):
