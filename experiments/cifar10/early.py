@@ -42,9 +42,7 @@ def explained(target, columns):
 
 def early(variant, raw, x, y):
     """Module -> what its first direction follows, as a dictionary of numbers."""
-    model = grid.build(variant)
-    path = grid.RESULTS / "checkpoints" / f"{variant}.pt"
-    model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    model = grid.trained(variant)
     made = {}
     for _, found in gates.recorded(model, x):
         for module, gate in found.items():

@@ -85,6 +85,14 @@ def build(variant, model=MODEL):
     return models.resnet_cifar(**model, **VARIANTS[variant])
 
 
+def trained(variant):
+    """A variant's stored network, for evaluation."""
+    model = build(variant)
+    path = RESULTS / "checkpoints" / f"{variant}.pt"
+    model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    return model.eval()
+
+
 def load(root):
     """CIFAR-10, and a sentence that says which files it was read from."""
     split = data.cifar10(root=root)

@@ -68,10 +68,7 @@ def interventions(variant, split):
     """Accuracies of a variant's committed network, kind of interference -> accuracy."""
 
     def network():
-        model = grid.build(variant)
-        path = grid.RESULTS / "checkpoints" / f"{variant}.pt"
-        model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-        return model.eval()
+        return grid.trained(variant)
 
     def accuracy(model):
         return train.evaluate(model, x, y, batch_size=BATCH)
