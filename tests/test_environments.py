@@ -180,3 +180,22 @@ def test_a_notebook_is_executed_from_its_install_cell(tmp_path, monkeypatch):
     problems = "\n".join(tool.execute(path, Path(sys.executable), tmp_path)["problems"])
     assert "instead of 'elsewhere'" in problems and "ZeroDivisionError" in problems
     assert json.dumps(result)
+
+
+def test_another_environment_borrows_torch(tmp_path, monkeypatch):
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for name, file in (("torch", "torch/a.py"), ("nvidia_x", "nvidia/x.so"), ("numpy", "np/a.py")):
+        info = ours / f"{name}-1.0.dist-info"
+        for path in (info / "METADATA", ours / file):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"Name: {name}\nVersion: 1.0\n")
+        (info / "RECORD").write_text(f"{file},,\n{info.name}/METADATA,,\n../bin/{name},,\n")
+    (ours / "unknown.dist-info").mkdir()  # neither a name nor a list of files
+    found = list(tool.metadata.distributions(path=[str(ours)]))
+    monkeypatch.setattr(tool.metadata, "distributions", lambda: found)
+    monkeypatch.setattr(tool, "run", lambda command: type("Answer", (), {"stdout": f"{theirs}\n"}))
+    tool.lend_torch("python")
+    lent = {path.relative_to(theirs).as_posix() for path in theirs.rglob("*") if path.is_file()}
+    assert {"torch/a.py", "torch-1.0.dist-info/METADATA", "nvidia/x.so"} <= lent
+    assert not any("numpy" in path or path.startswith("np") for path in lent)
+    assert (theirs / "torch/a.py").read_text() == (ours / "torch/a.py").read_text()

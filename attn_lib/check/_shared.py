@@ -1,8 +1,8 @@
 """What exercises of several chapters ask alike.
 
-Planted faults, statements on a table, a comparison with the plain network, a module under a budget
-of parameters. Like everything behind a check, each function here raises :class:`Failed` with a
-message for the learner.
+Random arrays and layers, planted faults, statements on a table, a comparison with the plain
+network, a module under a budget of parameters. Like everything behind a check, each function here
+raises :class:`Failed` with a message for the learner.
 """
 
 import torch
@@ -26,6 +26,23 @@ def output(made, x):
     if y.shape != x.shape:
         raise Failed(f"the output has shape {tuple(y.shape)}; x has {tuple(x.shape)}")
     return y
+
+
+def drawn(*shape, seed=0, dtype=torch.float64):
+    """Normal numbers, the same for the same seed."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def randomised(layer, seed=0):
+    """The layer in float64 and evaluation, with weights and running averages that hide nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    layer = layer.double().eval()
+    with torch.no_grad():
+        for name, tensor in [*layer.named_parameters(), *layer.named_buffers()]:
+            if tensor.is_floating_point():
+                values = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) / 2
+                tensor.copy_(values.abs() + 0.5 if name.endswith("running_var") else values)
+    return layer
 
 
 def report(faults, left):

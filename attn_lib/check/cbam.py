@@ -32,10 +32,6 @@ __all__ = [
 ]
 
 
-def _features(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def _several(got, names):
     """``got``, if it is as many arrays as ``names``."""
     if not isinstance(got, (tuple, list)) or len(got) != len(names):
@@ -49,7 +45,7 @@ def _several(got, names):
 @exercise
 def pool(attempt):
     """``attempt(x)``: means and maxima of the channels of x (N, C, H, W), a pair of (N, C)."""
-    x = _features(3, 5, 4, 6).numpy()
+    x = _shared.drawn(3, 5, 4, 6).numpy()
     got = _several(call(attempt, x), ("means", "maxima"))
     mean, maximum = x.mean(axis=(2, 3)), x.max(axis=(2, 3))
     for value, wanted, other, reduce, what in (
@@ -134,7 +130,7 @@ def _windows(q, kernel, mode="constant"):
 def spatial_logits(attempt):
     """``attempt(q, kernel)``: planes (N, 2, H, W) and a kernel (2, k, k) -> a (N, H, W)."""
     for k in (3, 5):
-        q, kernel = _features(2, 2, 7, 6).numpy(), _features(2, k, k, seed=1).numpy()
+        q, kernel = _shared.drawn(2, 2, 7, 6).numpy(), _shared.drawn(2, k, k, seed=1).numpy()
         p = k // 2
         both = np.stack([_windows(q[:, [t, t]], kernel * [[[t == 0]], [[t == 1]]]) for t in (0, 1)])
         wanted = _windows(q, kernel)
@@ -168,7 +164,7 @@ def spatial_logits(attempt):
 def sequence(attempt):
     """``attempt(x, channel_gate, spatial_gate)`` is CBAM's output; the gates are functions."""
     torch.manual_seed(0)
-    x = _features(2, 6, 7, 5)
+    x = _shared.drawn(2, 6, 7, 5)
     channel, spatial = layers.ChannelAttention(6, 2).double(), layers.SpatialAttention(3).double()
     spatial.eval()
 
@@ -264,9 +260,9 @@ def input_gradient(attempt):
 
     s, dz_mean and dz_max are (N, C). Of tied maxima the first gets the gradient.
     """
-    x = np.maximum(np.round(_features(3, 4, 4, 5, seed=3).numpy()), 0)  # full of ties
-    dx1 = _features(3, 4, 4, 5, seed=4).numpy()
-    s, dz_mean, dz_max = _features(3, 3, 4, seed=5).numpy()
+    x = np.maximum(np.round(_shared.drawn(3, 4, 4, 5, seed=3).numpy()), 0)  # full of ties
+    dx1 = _shared.drawn(3, 4, 4, 5, seed=4).numpy()
+    s, dz_mean, dz_max = _shared.drawn(3, 3, 4, seed=5).numpy()
     s = ops.sigmoid(s)[0]
     gate, share, top = s[:, :, None, None], dz_mean[:, :, None, None], dz_max[:, :, None, None]
     tied = x == x.max((2, 3), keepdims=True)
@@ -332,7 +328,7 @@ def module(attempt):
     made.train().double()
     with torch.no_grad():
         made.bn.weight.fill_(1.5), made.bn.bias.fill_(0.3)
-    x = _features(3, 6, 7, 5)
+    x = _shared.drawn(3, 6, 7, 5)
     layer = _as_library(made.state_dict(), 6, 2, 5).double()
     s, m = (layer.gates(x)[name] for name in ("channel", "spatial"))
 
@@ -449,7 +445,7 @@ class _Probe:
 
     def __init__(self, block):
         self.block = block.double()
-        self.x = _features(3, 6, 9, 9) + 1
+        self.x = _shared.drawn(3, 6, 9, 9) + 1
 
     def _flat(self, block):
         """The spatial gate the same everywhere: only the channel gate is left to see."""
@@ -484,7 +480,7 @@ class _Probe:
                 p.zero_()
         block.fc2.bias[0] = -40.0  # the channel gate closes channel 0
         other = self.x.clone()
-        other[:, 0] += 5 * _features(3, 9, 9, seed=2)
+        other[:, 0] += 5 * _shared.drawn(3, 9, 9, seed=2)
         return not torch.allclose(block(self.x)[:, 1:], block(other)[:, 1:], atol=1e-9)
 
     @torch.no_grad()
@@ -527,7 +523,7 @@ def faults(attempt):
         for name, p in made.named_parameters():
             if name.endswith("bias") and name.startswith("fc"):
                 p.fill_(0.5)  # so that no unit is dead
-    x = _features(3, 6, 9, 9).float()
+    x = _shared.drawn(3, 6, 9, 9).float()
     _shared.output(made, x)
     probe = _Probe(copy.deepcopy(made))
     _shared.report(_FAULTS, [fault for fault in _FAULTS if getattr(probe, fault)()])
@@ -615,7 +611,7 @@ def swapped(attempt):
     network = _tile_network(layers.CBAM(16, 4)).double().eval()
     with torch.no_grad():
         network[3].spatial.conv.weight.mul_(5)
-        images, others = _features(2, 5, 2, 16, 16)
+        images, others = _shared.drawn(2, 5, 2, 16, 16)
         got = call(attempt, network, images, others)
         before, attention, after = network[:3], network[3], network[4:]
         x, foreign = before(images), before(others)
@@ -658,7 +654,7 @@ def arrived(attempt):
     """
     torch.manual_seed(0)
     network = _tile_network(layers.CBAM(16, 4)).double().eval()
-    images = _features(40, 2, 16, 16, seed=8)
+    images = _shared.drawn(40, 2, 16, 16, seed=8)
     before = copy.deepcopy(network)
     healthy = copy.deepcopy(network)
     norm = healthy[3].spatial.bn
@@ -789,7 +785,7 @@ def budget(attempt):
     It is trained on digits paired anew and from seeds that the page does not use.
     """
     torch.manual_seed(0)
-    made, x = call(attempt), _features(4, 16, 7, 4).float().abs() + 0.1
+    made, x = call(attempt), _shared.drawn(4, 16, 7, 4).float().abs() + 0.1
     size, y = _shared.within(BUDGET, made, x)
     several = "the gate differs between the channels of a place: one number a place"
     _shared.one_number((y / x).detach(), 1, several)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from attn_lib import data, diagnostics, layers, symmetries
+from attn_lib.check import _shared
 from attn_lib.check._core import Failed, _NotAttempted, call, exercise, expect
 from attn_lib.train import evaluate, fit
 
@@ -26,30 +27,12 @@ __all__ = [
 ]
 
 
-def _random(layer, seed=0):
-    """The layer in float64, in evaluation, with weights and statistics that hide no symmetry."""
-    generator = torch.Generator().manual_seed(seed)
-    layer = layer.double().eval()
-    with torch.no_grad():
-        for name, tensor in [*layer.named_parameters(), *layer.named_buffers()]:
-            if tensor.is_floating_point():
-                tensor.copy_(torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype))
-                if "running_var" in name:
-                    tensor.abs_().add_(0.5)
-    return layer
-
-
-def _features(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
 @exercise
 def follows(attempt):
     """``attempt(layer, x, move)`` is the largest difference between layer(T x) and T layer(x)."""
-    x = _features(2, 6, 5, 5)
+    x = _shared.drawn(2, 6, 5, 5)
     for name in ("transpose", "roll", "scale"):
-        layer = _random(layers.CoordinateAttention(6))
+        layer = _shared.randomised(layers.CoordinateAttention(6))
         move = symmetries.draw(name, x.shape, 1)
         got = call(attempt, layer, x, move)
         with torch.no_grad():
@@ -87,7 +70,7 @@ def reach(attempt):
         "row and column gates": (layers.CoordinateAttention(6), None),
         "channel gates": (layers.SqueezeExcitation(6, reduction=2), 9),
     }
-    x = _features(16, 6, 7, 9)
+    x = _shared.drawn(16, 6, 7, 9)
     i, j = 2, 5
     row, column = torch.arange(7)[:, None] - i, torch.arange(9) - j
     for name, (layer, radius) in cases.items():
@@ -95,7 +78,7 @@ def reach(attempt):
             wanted = (row == 0) | (column == 0)
         else:
             wanted = (row.abs() <= radius) & (column.abs() <= radius)
-        got = call(attempt, _random(layer), x.clone(), i, j)
+        got = call(attempt, _shared.randomised(layer), x.clone(), i, j)
         swapped = (torch.arange(7)[:, None] == j) | (torch.arange(9) == i)
         expect(
             got,
@@ -118,8 +101,11 @@ def reach(attempt):
 @exercise
 def ranks(attempt):
     """``attempt(g)``: joint gate (C, H, W) -> ranks of the C x HW and of one H x W matrix."""
-    s, m = _features(4).sigmoid(), _features(5, 6, seed=1).sigmoid()
-    rows, columns = _features(4, 5, 1, seed=2).sigmoid(), _features(4, 1, 6, seed=3).sigmoid()
+    s, m = _shared.drawn(4).sigmoid(), _shared.drawn(5, 6, seed=1).sigmoid()
+    rows, columns = (
+        _shared.drawn(4, 5, 1, seed=2).sigmoid(),
+        _shared.drawn(4, 1, 6, seed=3).sigmoid(),
+    )
     cases = {
         "a channel gate": ((s[:, None, None] * torch.ones(4, 5, 6)), (1, 1)),
         "CBAM's gate": (s[:, None, None] * m, (1, 5)),
@@ -258,8 +244,8 @@ class _Deviation(layers.SqueezeExcitation):
 @exercise
 def deviation(attempt):
     """Names of the transformations that the gates of SE with a deviation follow, a set."""
-    got, x = _names(attempt), _features(3, 6, 5, 5)
-    variants = [_random(_Deviation(6, reduction=2), seed) for seed in range(5)]
+    got, x = _names(attempt), _shared.drawn(3, 6, 5, 5)
+    variants = [_shared.randomised(_Deviation(6, reduction=2), seed) for seed in range(5)]
     for name in symmetries.TRANSFORMATIONS:
         move = symmetries.draw(name, x.shape, 3)
         yes = max(symmetries.change_of_gates(layer, x, move) for layer in variants) < 1e-9

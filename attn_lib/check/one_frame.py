@@ -26,26 +26,6 @@ __all__ = [
 ]
 
 
-def _generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def _draw(*shape, seed=0):
-    return torch.randn(*shape, generator=_generator(seed), dtype=torch.float64)
-
-
-def _weights(layer, seed=1):
-    """A layer in double precision and evaluation mode, whose weights and averages are drawn."""
-    layer = layer.double().eval()
-    generator = _generator(seed)
-    with torch.no_grad():
-        for name, tensor in [*layer.named_parameters(), *layer.named_buffers()]:
-            if tensor.is_floating_point():
-                drawn = torch.randn(tensor.shape, generator=generator, dtype=torch.float64) / 2
-                tensor.copy_(drawn.abs() + 0.5 if name.endswith("var") else drawn)
-    return layer
-
-
 # ---- composed layers
 
 
@@ -72,9 +52,9 @@ def _composed(made, wanted):
 @exercise
 def se(attempt):
     """``attempt(channels, reduction)``: a Gate equal to SqueezeExcitation."""
-    layer = _weights(layers.SqueezeExcitation(12, 4))
+    layer = _shared.randomised(layers.SqueezeExcitation(12, 4))
     made = _composed(call(attempt, 12, 4), layer)
-    x = _draw(3, 12, 5, 4)
+    x = _shared.drawn(3, 12, 5, 4)
 
     def other(pooled, function=torch.sigmoid):
         s = layer.fc2(torch.relu(layer.fc1(pooled.flatten(1))))
@@ -104,9 +84,9 @@ def _sigmoid_first(layer, x):
 @exercise
 def channel_half(attempt):
     """``attempt(channels, reduction)``: a Gate equal to ChannelAttention."""
-    layer = _weights(layers.ChannelAttention(12, 4))
+    layer = _shared.randomised(layers.ChannelAttention(12, 4))
     made = _composed(call(attempt, 12, 4), layer)
-    x = _draw(3, 12, 5, 4)
+    x = _shared.drawn(3, 12, 5, 4)
     with torch.no_grad():
         mean, maximum = gate.mean(x), gate.maximum(x)
         a, b, merged = (
@@ -166,7 +146,11 @@ def _attended(theta, phi, g, *, over=2, scale=1.0, weights=None):
 @exercise
 def attend(attempt):
     """``attempt(theta, phi, g)``: the sum over q of softmax_q(theta_p . phi_q) g_q."""
-    theta, phi, g = _draw(2, 3, 4, 5), _draw(2, 3, 4, 5, seed=1), _draw(2, 6, 4, 5, seed=2)
+    theta, phi, g = (
+        _shared.drawn(2, 3, 4, 5),
+        _shared.drawn(2, 3, 4, 5, seed=1),
+        _shared.drawn(2, 6, 4, 5, seed=2),
+    )
     turned = torch.einsum(
         "npq,nkp->nkq",
         torch.einsum("nmp,nmq->npq", theta.flatten(2), phi.flatten(2)).softmax(2),
@@ -226,7 +210,7 @@ def _same(a):
 
 def _repaired(attempt, layer, mistakes):
     """Compare ``attempt(x, layer)`` with the layer's output; mistakes: message -> f(x)."""
-    x = _draw(2, 16, 6, 5)
+    x = _shared.drawn(2, 16, 6, 5)
     with torch.no_grad():
         expect(
             call(attempt, x, layer),
@@ -239,7 +223,7 @@ def _repaired(attempt, layer, mistakes):
 @exercise
 def gc(attempt):
     """``attempt(x, m)`` computes what m, a GlobalContext, does."""
-    m = _weights(layers.GlobalContext(16, 4))
+    m = _shared.randomised(layers.GlobalContext(16, 4))
 
     def pooled(x, weights):
         z = (x.flatten(2) @ weights(m.mask(x).flatten(2)).transpose(1, 2))[:, :, 0]
@@ -269,8 +253,8 @@ def gc(attempt):
 @exercise
 def view(attempt):
     """``attempt(t, branch)`` is t times the gate of one view of triplet attention."""
-    branch = _weights(layers.TripletAttention(kernel_size=3)).hw
-    t = _draw(2, 16, 6, 5)
+    branch = _shared.randomised(layers.TripletAttention(kernel_size=3)).hw
+    t = _shared.drawn(2, 16, 6, 5)
     with torch.no_grad():
         a, b = t.amax(1, keepdim=True), t.mean(1, keepdim=True)
 
@@ -296,7 +280,7 @@ def view(attempt):
 @exercise
 def scse(attempt):
     """``attempt(x, m)`` computes what m, a ConcurrentSqueezeExcitation, does."""
-    m = _weights(layers.ConcurrentSqueezeExcitation(16, 4))
+    m = _shared.randomised(layers.ConcurrentSqueezeExcitation(16, 4))
 
     def joined(x, between=torch.relu, after=lambda a: a, join=torch.add):
         a = after(m.fc2(between(m.fc1(x.mean((2, 3))))))
@@ -320,7 +304,7 @@ def scse(attempt):
 @exercise
 def spatial(attempt):
     """``attempt(x, m)`` computes what m, a SpatialAttention, does."""
-    m = _weights(layers.SpatialAttention(7))
+    m = _shared.randomised(layers.SpatialAttention(7))
 
     def gated(x, first, second, norm=m.bn, end=torch.sigmoid):
         planes = (pool(x, 1, keepdim=True) for pool in (first, second))
@@ -346,7 +330,7 @@ def spatial(attempt):
 @exercise
 def coordinate(attempt):
     """``attempt(x, m)`` computes what m, a CoordinateAttention, does."""
-    m = _weights(layers.CoordinateAttention(16))
+    m = _shared.randomised(layers.CoordinateAttention(16))
 
     def gated(x, between=F.hardswish, end=torch.sigmoid, join=torch.mul, swap=False):
         z = torch.cat((x.mean(3, keepdim=True), x.mean(2, keepdim=True).transpose(2, 3)), 2)
@@ -391,7 +375,7 @@ def attention(attempt):
         count = sum(p.numel() for p in layer.parameters())
         if count > 4 * channels:
             raise Failed(f"{count} parameters for {channels} channels; the budget is 4 a channel")
-        x = _draw(3, channels, 5, 6).float()
+        x = _shared.drawn(3, channels, 5, 6).float()
         made = layer.gates(x)
         if list(made) != ["channel"]:
             raise Failed(f"one factor a channel is wanted; the layer makes {', '.join(made) or 0}")
@@ -409,8 +393,8 @@ def _looks(layer, x, seed):
 
     Some gates begin as constants, and some weights leave a ReLU closed, so one draw is not enough.
     """
-    generator = _generator(seed)
-    other = _draw(*x.shape, seed=1).float()
+    generator = torch.Generator().manual_seed(seed)
+    other = _shared.drawn(*x.shape, seed=1).float()
     with torch.no_grad():
         for p in layer.parameters():
             p.copy_(torch.randn(p.shape, generator=generator))

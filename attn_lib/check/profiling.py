@@ -229,15 +229,11 @@ class _SE(nn.Module):
         return torch.sigmoid(self.fc2(torch.relu(self.fc1(z))))[:, :, None, None]
 
 
-def _random(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
 def _same_weights(made, right, seed=0):
     """Random weights for ``right``, and the same for ``made``."""
     with torch.no_grad():
         for i, parameter in enumerate(right.parameters()):
-            drawn = _random(*parameter.shape, seed=100 * seed + i, dtype=parameter.dtype)
+            drawn = _shared.drawn(*parameter.shape, seed=100 * seed + i, dtype=parameter.dtype)
             parameter.copy_(0.4 * drawn)
     if not made.state_dict():
         raise _NotAttempted
@@ -262,7 +258,7 @@ def wasted_pass(attempt):
     right = _SE(16).double()
     made = _shared.is_module(call(attempt, 16)).double()
     _same_weights(made, right)
-    x = _random(4, 16, 24, 20)
+    x = _shared.drawn(4, 16, 24, 20)
     before = x.clone()
     y = _shared.output(made, x)
     if not torch.equal(x, before):
@@ -311,7 +307,11 @@ class _Written(TorchDispatchMode):
 @exercise
 def fuse(attempt):
     """``attempt(x, s, shortcut)`` -> relu(shortcut + s x) in five passes."""
-    x, shortcut, s = _random(4, 8, 24, 20), _random(4, 8, 24, 20, seed=1), _random(4, 8, seed=2)
+    x, shortcut, s = (
+        _shared.drawn(4, 8, 24, 20),
+        _shared.drawn(4, 8, 24, 20, seed=1),
+        _shared.drawn(4, 8, seed=2),
+    )
     s = torch.sigmoid(s)[:, :, None, None]
     given = {"x": x, "s": s, "shortcut": shortcut}
     copies = {name: tensor.clone() for name, tensor in given.items()}
@@ -355,9 +355,13 @@ class _AsModule(nn.Module):
 @exercise
 def one_map(attempt):
     """``attempt(x, c, s)`` -> x sigmoid(c + s), which keeps one feature map for backward."""
-    inputs = _random(3, 8, 20, 24), _random(3, 8, 1, 1, seed=1), _random(3, 1, 20, 24, seed=2)
+    inputs = (
+        _shared.drawn(3, 8, 20, 24),
+        _shared.drawn(3, 8, 1, 1, seed=1),
+        _shared.drawn(3, 1, 20, 24, seed=2),
+    )
     x, c, s = (tensor.requires_grad_() for tensor in inputs)
-    dy = _random(*x.shape, seed=3)
+    dy = _shared.drawn(*x.shape, seed=3)
     got = call(attempt, x, c, s)
     gate = torch.sigmoid(c + s)
     expect(
@@ -461,7 +465,7 @@ def replay(attempt):
 
         return again, y
 
-    batches = [_random(2, 3, seed=seed) for seed in range(4)]
+    batches = [_shared.drawn(2, 3, seed=seed) for seed in range(4)]
     copies = [batch.clone() for batch in batches]
     got = call(attempt, record, layer, batches)
     if not isinstance(got, (list, tuple)) or len(got) != len(batches):
@@ -664,11 +668,11 @@ def project(attempt):
         _same_weights(fast, slow, seed + 1)
         for training in (True, False):
             slow.train(training), fast.train(training)
-            x = _random(*shape, seed=seed + 7)
+            x = _shared.drawn(*shape, seed=seed + 7)
             _same_step(fast, slow, x, "in training" if training else "in evaluation")
         for name, value in slow.state_dict().items():
             expect(fast.state_dict()[name], value, f"after a step, {name}")
-    x = _random(8, 64, 28, 28, dtype=torch.float32)
+    x = _shared.drawn(8, 64, 28, 28, dtype=torch.float32)
     slow, fast = _SlowBlock(64), call(attempt, 64)
     _same_weights(fast, slow)
     steps = {"slow": _step(slow, x), "fast": _step(fast, x)}
@@ -698,7 +702,7 @@ def _same_step(fast, slow, x, when):
             message: _block(slow, x, state, **{option: True}) for message, option in _WRONG.items()
         }
     expect(got, wanted, f"the output {when}", wrong, tolerance=1e-9)
-    dy = _random(*x.shape, seed=5)
+    dy = _shared.drawn(*x.shape, seed=5)
     names = ["x", *(name for name, _ in slow.named_parameters())]
     wanted = torch.autograd.grad(wanted, [a, *slow.parameters()], dy)
     found = torch.autograd.grad(got, [b, *fast.parameters()], dy, allow_unused=True)
