@@ -17,6 +17,7 @@ def test_the_epub_is_whole_and_valid(book, browser, tmp_path):
     target = tmp_path / "book.epub"
     epub.make(target, list(pdf.contents()), browser)
     look(target)
+    assert not wide_tables(target, browser, tmp_path / "unpacked")
     program = shutil.which("epubcheck")
     if program is None:
         needed = os.environ.get("CI") == "true" or os.environ.get("ATTN_SKIP_NOTHING") == "1"
@@ -46,3 +47,20 @@ def look(target):
     info = pdf.about()
     assert all(info[key] in text["EPUB/book.opf"] for key in ("title", "author", "language"))
     assert info["version"] in text["EPUB/title.xhtml"]
+
+
+def wide_tables(target, browser, folder):
+    """Tables that a reader of 480 pixels, which turns pages and scrolls nothing, would cut off."""
+    with zipfile.ZipFile(target) as archive:
+        archive.extractall(folder)
+    page = browser.new_page(viewport={"width": 480, "height": 800})
+    found = []
+    for file in sorted((folder / "EPUB").glob("*.xhtml")):
+        page.goto(file.as_uri())
+        found += page.evaluate(
+            """() => [...document.querySelectorAll("table")]
+                .filter(e => e.getBoundingClientRect().right > innerWidth)
+                .map(e => location.pathname.split("/").at(-1) + ": " + e.textContent.slice(0, 60))"""
+        )
+    page.close()
+    return found
