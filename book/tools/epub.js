@@ -37,6 +37,11 @@ names => {
     e.querySelector("summary").textContent = drawn ? "Code: " + drawn[1] : "Code";
   }
   all("summary > p, caption > p").forEach(e => e.replaceWith(...e.childNodes));
+  for (const e of all("table")) {  // smaller print where there is little room
+    const columns = e.rows[0].cells.length;
+    if (columns > 6 || (columns > 4 && e.querySelector("math"))) e.classList.add("wider");
+    else if (columns > 3) e.classList.add("wide");
+  }
   const known = new Set(["href", "src", "alt", "id", "class", "colspan", "rowspan", "scope",
     "start", "open", "lang", "title"]);
   const images = [];

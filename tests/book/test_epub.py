@@ -60,7 +60,7 @@ def wide_tables(target, browser, folder):
         found += page.evaluate(
             """() => [...document.querySelectorAll("table")]
                 .filter(e => e.getBoundingClientRect().right > innerWidth)
-                .map(e => location.pathname.split("/").at(-1) + ": " + e.textContent.slice(0, 60))"""
+                .map(e => location.pathname + ": " + e.textContent.slice(0, 60))"""
         )
     page.close()
     return found
