@@ -114,17 +114,28 @@ def a_run(variant, epochs, seed):
 @pytest.mark.parametrize(
     ("sets", "more", "printed"),
     [
-        (None, 0, ["0 of 40 runs are stored", "complete sets of eight runs: none", "no test yet"]),
+        (
+            None,
+            0,
+            ["0 of 40 runs are stored", "complete sets of eight runs: none", "there is none yet"],
+        ),
         (
             0,
             3,
             ["3 of 40", "runs: none", "seed 10 has begun: none, 20 epochs; SE, 20 epochs; CBAM"],
         ),
-        (1, 0, ["8 of 40", "seeds [10]", "no test yet", "one set, no comparison"]),
+        (1, 0, ["8 of 40", "seeds [10]", "there is none yet", "accuracy, %", "seed 10"]),
+        (2, 0, ["16 of 40", "seeds [10, 11]", "there is none yet", "seed 11"]),
         (
-            2,
+            3,
             7,
-            ["23 of 40", "seeds [10, 11]", "seed 12 has begun", "none, 24 epochs", "five tests"],
+            [
+                "31 of 40",
+                "seeds [10, 11, 12]",
+                "seed 13 has begun",
+                "none, 24 epochs",
+                "five tests",
+            ],
         ),
         (5, 0, ["40 of 40", "seeds [10, 11, 12, 13, 14]", "five tests", "none, 32 epochs"]),
     ],
@@ -156,6 +167,6 @@ def test_the_longer_grid_is_read_as_far_as_it_goes(
     missing = [text for text in printed if text not in out]
     assert not missing, out
     assert namespace["LONG"] == longer.EPOCHS and len(namespace["wanted"]) == 8
-    if (sets or 0) >= 2:
+    if (sets or 0) >= 3:
         rivals = {name: longer.rival_epochs(name) for name in namespace["mechanisms"]}
         assert namespace["longest"] == rivals
