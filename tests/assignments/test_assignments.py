@@ -5,6 +5,7 @@ import time
 import zipfile
 
 import nbformat
+import numpy as np
 import pytest
 from nbgrader.utils import determine_grade, is_grade, is_solution
 
@@ -28,8 +29,11 @@ def attempts(name):
     return found
 
 
-def played(teacher, notebook, changed=()):
-    """Points of each test for the solutions of a notebook, without a sandbox; and what they say."""
+def played(teacher, notebook, changed=(), seen=lambda value: value):
+    """Points of each test for the solutions of a notebook, without a sandbox; and what they say.
+
+    ``seen`` turns what the notebook defines into what the tests see.
+    """
     examiner = examine.Examiner(teacher)
     namespace = {}
     for cell in notebook.cells:
@@ -39,7 +43,7 @@ def played(teacher, notebook, changed=()):
                 exec(source, namespace)
             except NotImplementedError:
                 pass
-    outputs = examiner.run(namespace.__getitem__)
+    outputs = examiner.run(lambda name: seen(namespace[name]))
     points = {}
     for cell in filter(examine.is_test, teacher.cells):
         graded = nbformat.from_dict({**cell, "outputs": outputs[build.grade_id(cell)]})
@@ -92,6 +96,20 @@ def test_every_exercise_has_tests_of_both_kinds(assignment):
 def test_a_perfect_solution_gets_all_points(assignment):
     _, teacher, _ = assignment
     assert played(teacher, teacher) == (full(teacher), "")
+
+
+def with_numpys_truth_values(value):
+    """The same answers and the same verdicts, as NumPy would give them."""
+    if isinstance(value, dict):
+        return {k: np.bool_(v) if isinstance(v, bool) else v for k, v in value.items()}
+    if (getattr(value, "__doc__", None) or "").endswith("True or False"):
+        return lambda *args: np.bool_(value(*args))
+    return value
+
+
+def test_numpys_truth_values_count_as_well(assignment):
+    _, teacher, _ = assignment
+    assert played(teacher, teacher, seen=with_numpys_truth_values) == (full(teacher), "")
 
 
 def test_an_untouched_notebook_gets_none(assignment):
