@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from nbgrader.utils import is_solution
 
-from assignments import build, collect, examine, grade, isolation
+from assignments import build, collect, examine, grade, isolation, tables
 
 DUE = "2026-03-01 12:00"
 EARLY, LATE = datetime(2026, 3, 1, 9).timestamp(), datetime(2026, 3, 2, 9).timestamp()
@@ -207,7 +207,7 @@ def test_marks_are_kept_and_written_answers_are_added(graded, monkeypatch, capsy
     answers = rows(path)
     assert answers["Perfect Pia"]["points"] == "" and "Untouched Uli" not in answers
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, grade.WRITTEN)
+        writer = csv.DictWriter(file, tables.WRITTEN)
         writer.writeheader()
         answers["Perfect Pia"] |= {"points": "7.5", "comment": "The costs are missing."}
         writer.writerows(answers.values())
@@ -301,8 +301,8 @@ def test_what_is_wrong_with_a_command_is_said(command, says, capsys, tmp_path):
 
 
 def test_a_formula_stays_a_text():
-    assert grade._text("=1+1") == "'=1+1"
-    assert grade._text("Ada") == "Ada"
+    assert tables.text("=1+1") == "'=1+1"
+    assert tables.text("Ada") == "Ada"
 
 
 def test_isolation_none_is_an_ordinary_process(tmp_path):
