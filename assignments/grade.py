@@ -5,7 +5,6 @@ Marks already given stay: a submission is graded once, and again only if its fil
 """
 
 import argparse
-import csv
 import hashlib
 import json
 import re
@@ -20,12 +19,10 @@ from pathlib import Path
 import nbformat
 from tqdm import tqdm
 
-from assignments import build, collect, feedback, isolation
-from assignments.grade_one import by_exercise
+from assignments import build, collect, feedback, isolation, tables
 
 ROOT = build.ROOT
 MARGIN = 120  # seconds that the grader may take beyond those of the submission
-WRITTEN = ("student", "assignment", "exercise", "points", "of", "comment", "answer")
 
 
 @dataclass
@@ -60,21 +57,27 @@ def grade(args, folder):
     """Grade what ``args`` name; working files go into ``folder``."""
     name = args.assignment or _only()
     out = Path(args.out)
+    for table, columns in (("marks.csv", tables.MARKS), ("written.csv", tables.WRITTEN)):
+        tables.read(out / table, columns)  # so that what is wrong with it is said at once
     papers = papers_of(args, name, folder, out / "results")
     notebooks = _notebooks(name, folder)
-    todo = [paper for paper in papers if paper.attempt and not _kept(paper, args.again)]
-    kept = sum(paper.attempt is not None for paper in papers) - len(todo)
-    if kept:
-        print(f"{kept} marks are kept; AGAIN=1 grades them again")
+    handed_in = [paper for paper in papers if paper.attempt]
+    todo = [paper for paper in handed_in if args.again or not _kept(paper)]
+    for paper in handed_in:
+        if paper.graded:
+            _store(paper, name)  # whether it was late, for one, may be new
+    if len(handed_in) > len(todo):
+        print(f"{len(handed_in) - len(todo)} marks are kept; AGAIN=1 grades them again")
     with ThreadPoolExecutor(args.jobs) as pool:
-        jobs = [pool.submit(_grade_one, paper, notebooks, args, folder) for paper in todo]
+        jobs = [pool.submit(_grade_one, paper, name, notebooks, args, folder) for paper in todo]
         for job in tqdm(
             as_completed(jobs), "grading", len(jobs), unit="submission", disable=not jobs
         ):
             job.result()
     teacher = nbformat.read(notebooks["teacher"], as_version=4)
-    written = _written(out / "written.csv", papers, name)
-    _marks(out / "marks.csv", papers, teacher, name)
+    papers += _stored(out / "results", papers, name)
+    written = tables.written(out / "written.csv", papers, name)
+    tables.marks(out / "marks.csv", papers, teacher, name)
     feedback.write(out / "feedback", papers, name)
     waiting = sum(row["points"] == "" for row in written)
     print(f"{out / 'marks.csv'}: {len(papers)} students")
@@ -159,21 +162,58 @@ def _notebooks(name, folder):
     return {key: str(path) for key, path in paths.items()}
 
 
-def _kept(paper, again):
+def _kept(paper):
     """Whether there are marks for this very file already."""
-    if again or not paper.result.exists():
-        return False
-    graded = json.loads(paper.result.read_text(encoding="utf-8"))
-    if graded.get("submission") != paper.digest:
+    graded = _read(paper.result)
+    if graded is None or graded.get("submission") != paper.digest:
         return False
     paper.graded = graded
     return True
 
 
-def _grade_one(paper, notebooks, args, folder):
+def _read(path):
+    """A stored result; None if there is none, or if it cannot be read and has to be made again."""
+    try:
+        graded = json.loads(path.read_text(encoding="utf-8"))
+        nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+        return graded if isinstance(graded["cells"], dict) else None
+    except Exception:  # whatever a stopped run or a full disk may leave
+        return None
+
+
+def _store(paper, name):
+    """Keep the result, with what a later run has to know if the submission is not in it."""
+    about = {"student": paper.student, "assignment": name, "late": paper.late}
+    graded = paper.graded | about | {"said": paper.remarks}
+    _replace(paper.result, (json.dumps(graded, indent=1) + "\n").encode())
+
+
+def _stored(results, papers, name):
+    """Take what other runs stored for students who are not in this one; their papers."""
+    for paper in papers:
+        graded = None if paper.attempt else _read(paper.result)
+        if graded:
+            paper.graded = graded
+            paper.remarks, paper.late = graded.get("said", []), graded.get("late", False)
+    found = []
+    for path in sorted(set(results.glob(f"{name}-*.json")) - {paper.result for paper in papers}):
+        graded = _read(path)
+        if graded and graded.get("assignment") == name:
+            about = graded["said"], graded["late"], graded
+            found.append(Paper(graded["student"], None, 0, path, *about))
+    return found
+
+
+def _replace(path, content):
+    new = path.with_name(f"{path.name}.new")  # so that a run that is stopped leaves no half file
+    new.write_bytes(content)
+    new.replace(path)
+
+
+def _grade_one(paper, name, notebooks, args, folder):
     """Grade in a process of its own, so that nothing there can end this one."""
     result = folder / paper.result.name
-    limits = {name: getattr(args, name) for name in asdict(isolation.Limits())}
+    limits = {limit: getattr(args, limit) for limit in asdict(isolation.Limits())}
     job = notebooks | {"submission": str(paper.attempt.path.resolve()), "result": str(result)}
     job |= {"isolation": args.isolation, "limits": limits}
     request = folder / f"job-{paper.result.name}"
@@ -191,94 +231,21 @@ def _grade_one(paper, notebooks, args, folder):
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
             problem = lines[-1][:200]
+        else:
+            paper.graded = json.loads(result.read_text(encoding="utf-8"))
+            paper.graded["submission"] = paper.digest
     except subprocess.TimeoutExpired:
         problem = "it did not end"
+    except Exception as error:  # a full disk, say; the others go on
+        problem = f"{type(error).__name__}: {error}"
     if problem:  # not the student's fault until somebody has looked
         paper.remarks.append(f"could not be graded, look at it by hand: {problem}")
+        if _kept(paper):
+            paper.remarks.append("the marks are those of an earlier run")
         return
-    paper.graded = json.loads(result.read_text(encoding="utf-8"))
-    paper.graded["submission"] = paper.digest
-    paper.result.with_suffix(".ipynb").write_bytes(result.with_suffix(".ipynb").read_bytes())
-    paper.result.write_text(json.dumps(paper.graded, indent=1) + "\n", encoding="utf-8")
-
-
-def _written(path, papers, name):
-    """Take the points that somebody gave for written answers, and write the list anew."""
-    given, others = {}, []
-    if path.exists():
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            for row in csv.DictReader(file):
-                if row["assignment"] == name:
-                    given[row["student"], row["exercise"]] = row
-                else:
-                    others.append(row)
-    rows = []
-    for paper in papers:
-        for exercise, answer in (paper.graded or {}).get("answers", {}).items():
-            if not answer:
-                continue
-            cell = paper.graded["cells"][exercise]
-            row = dict.fromkeys(WRITTEN, "")
-            row |= {"student": _text(paper.student), "assignment": name, "exercise": exercise}
-            row |= {"of": f"{cell[1]:g}", "answer": _text(answer)}
-            old = given.get((row["student"], exercise))
-            if old and old["answer"].split() == row["answer"].split():
-                row |= {"points": old["points"].strip(), "comment": old["comment"]}
-            cell[0] = _number(row["points"], cell[1], f"{path}, {paper.student}")
-            cell[2] = row["comment"]
-            rows.append(row)
-    _write(path, WRITTEN, others + rows)
-    return rows
-
-
-def _number(text, most, where):
-    if not text:
-        return None
-    try:
-        points = float(text.replace(",", "."))
-    except ValueError:
-        points = -1
-    if not 0 <= points <= most:
-        raise ValueError(f"{where}: points are a number from 0 to {most:g}; got {text!r}")
-    return points
-
-
-def _marks(path, papers, teacher, name):
-    """One line a student: points by exercise, total, late, remarks."""
-    graded = [c.metadata.nbgrader for c in teacher.cells if c.metadata.nbgrader.grade]
-    exercises = list(dict.fromkeys(build.exercise(mark.grade_id) for mark in graded))
-    of = {e: sum(m.points for m in graded if build.exercise(m.grade_id) == e) for e in exercises}
-    columns = {e: f"{e} ({of[e]:g})" for e in exercises}
-    total = f"total ({sum(of.values()):g})"
-    rows = []
-    for paper in papers:
-        points = by_exercise(paper.graded["cells"]) if paper.graded else {}
-        got = {e: points.get(e, [None])[0] for e in exercises}
-        remarks = [*paper.remarks, *(paper.graded or {}).get("remarks", [])]
-        if paper.graded and None in got.values():
-            remarks.append("written answer not marked yet, the total is without it")
-        row = {"student": _text(paper.student), "assignment": name}
-        row |= {columns[e]: "" if got[e] is None else f"{got[e]:g}" for e in exercises}
-        row[total] = f"{sum(value or 0 for value in got.values()):g}"
-        if paper.attempt and not paper.graded:
-            row[total] = ""
-        row |= {"late": "late" if paper.late else "", "remarks": _text("; ".join(remarks))}
-        rows.append(row)
-    _write(path, ["student", "assignment", *columns.values(), total, "late", "remarks"], rows)
-
-
-def _text(text):
-    """A cell that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
-def _write(path, columns, rows):
-    new = path.with_suffix(".new")  # so that a run that is stopped leaves the old file whole
-    with open(new, "w", newline="", encoding="utf-8-sig") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    new.replace(path)
+    notebook = result.with_suffix(".ipynb").read_bytes()
+    _replace(paper.result.with_suffix(".ipynb"), notebook)
+    _store(paper, name)
 
 
 if __name__ == "__main__":

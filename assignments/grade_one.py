@@ -16,7 +16,7 @@ from assignments.build import code, exercise, grade_id
 from assignments.examine import Examiner, is_test
 from assignments.isolation import Limits
 from assignments.restore import Unreadable, read, restore
-from assignments.student import Stopped, Student, error_output
+from assignments.student import NotStarted, Stopped, Student, error_output
 
 
 def grade(path, teacher, release, kind, limits):
@@ -88,6 +88,8 @@ def main():
     try:
         options = job["isolation"], Limits(**job["limits"])
         result, nb = grade(Path(job["submission"]), teacher, release, *options)
+    except NotStarted as error:
+        sys.exit(str(error))  # nobody's marks; assignments.grade says that somebody has to look
     except Unreadable as error:
         result = {"cells": {}, "answers": {}, "remarks": [str(error)]}
         for cell in teacher.cells:

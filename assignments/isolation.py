@@ -50,11 +50,13 @@ class Limits:
     disk: int = 256 * 2**20  # bytes of the folder and of /dev/shm, which live in memory
     processes: int = 128  # threads count
 
-    def inside(self):
+    def inside(self, kind):
         """The limits that the worker sets for itself before any of the student's code runs."""
+        # Outside bubblewrap the system counts all that its user runs, a teacher's browser too. The
+        # container has a limit of its own, and `student.Student` watches in any case.
         return {
             "memory": self.memory,
-            "processes": self.processes,
+            "processes": self.processes if kind == "bubblewrap" else None,
             "file_size": self.disk,
             "seconds": int(self.total) + 60,  # of processor time
         }
@@ -84,7 +86,7 @@ def available(kind):
 
 def start(kind, limits):
     """Start a worker; (its process, a function that ends it with all that it started)."""
-    worker = ["worker.py", json.dumps(limits.inside())]
+    worker = ["worker.py", json.dumps(limits.inside(kind))]
     folder = stop = None
     if kind == "bubblewrap":
         command = [*_bubblewrap(limits), sys.executable, f"/inside/{worker[0]}", worker[1]]

@@ -6,6 +6,7 @@ test and what it compares with never enter the sandbox.
 """
 
 import json
+import os
 import threading
 import time
 
@@ -21,6 +22,13 @@ START = 60.0  # seconds for the kernel to start
 
 class Stopped(Exception):
     """The student's process was ended: too slow, too large, or dead by its own hand."""
+
+
+class NotStarted(BaseException):
+    """The sandbox did not start, which is not the student's fault.
+
+    No Exception, so that nothing that runs a test takes it for what the student's code did.
+    """
 
 
 class StudentError(Exception):
@@ -66,6 +74,7 @@ class Student:
         self.left_out = {}  # number of a cell -> why
         self.deadline = time.monotonic() + limits.total
         self._process = self._end = self._reason = None
+        self._said = ""  # what the process wrote to standard error
         self._generation = 0
         self._names = {}  # (generation, number of an object) -> its name
         self._given_up = {}  # name -> why it is not called again
@@ -122,6 +131,8 @@ class Student:
         if self._process is not None:
             self._end()
             self._process.wait()
+            os.set_blocking(self._process.stderr.fileno(), False)  # a child may hold it open
+            self._said = (self._process.stderr.read() or b"").decode(errors="replace").strip()
             for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
                 try:
                     pipe.close()
@@ -152,11 +163,20 @@ class Student:
         return kind(self, reference, self._generation)
 
     def _start(self):
+        if time.monotonic() >= self.deadline:
+            raise Stopped(self._used_up())
         self._generation += 1
         self._reason = None
-        self._process, self._end = isolation.start(self.kind, self.limits)
-        threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
-        self._receive(START, "the start of your process")
+        try:
+            self._process, self._end = isolation.start(self.kind, self.limits)
+            threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
+            self._receive(START, "the start")  # none of the student's code has run yet
+        except (Stopped, OSError, isolation.NoIsolation) as error:
+            said = (self._said or str(error)).splitlines()[-1]
+            raise NotStarted(f"the sandbox did not start ({said})") from None
+
+    def _used_up(self):
+        return f"the {self.limits.total:.0f} s for the whole submission are used up"
 
     def _exchange(self, message, seconds, what):
         try:
@@ -164,13 +184,12 @@ class Student:
             self._process.stdin.flush()
         except OSError:
             pass  # it is dead; the answer says so
-        return self._receive(seconds, what)
+        return self._receive(max(0.1, min(seconds, self.deadline - time.monotonic())), what)
 
     def _receive(self, seconds, what):
         """The next answer; a timer ends the process, which ends the waiting."""
-        left = max(0.1, min(seconds, self.deadline - time.monotonic()))
-        reason = f"{what} did not end within {left:.0f} s"
-        timer = threading.Timer(left, self._stop, [reason])
+        reason = f"{what} did not end within {seconds:.0f} s"
+        timer = threading.Timer(seconds, self._stop, [reason])
         timer.start()
         try:
             line = self._process.stdout.readline(LINE)
@@ -185,7 +204,7 @@ class Student:
         reason = self._reason or f"{what} ended the process: killed, or out of memory"
         self.close()
         if time.monotonic() >= self.deadline:
-            reason = f"the {self.limits.total:.0f} s for the whole submission are used up"
+            reason = self._used_up()
         raise Stopped(reason)
 
     def _stop(self, reason):

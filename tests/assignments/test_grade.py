@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 import zipfile
 from copy import deepcopy
 from datetime import datetime
@@ -12,7 +13,8 @@ import nbformat
 import pytest
 from nbgrader.utils import is_solution
 
-from assignments import build, collect, examine, grade, isolation
+from assignments import build, collect, examine, grade, grade_one, isolation, tables
+from assignments.student import NotStarted, Student
 
 DUE = "2026-03-01 12:00"
 EARLY, LATE = datetime(2026, 3, 1, 9).timestamp(), datetime(2026, 3, 2, 9).timestamp()
@@ -207,7 +209,7 @@ def test_marks_are_kept_and_written_answers_are_added(graded, monkeypatch, capsy
     answers = rows(path)
     assert answers["Perfect Pia"]["points"] == "" and "Untouched Uli" not in answers
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, grade.WRITTEN)
+        writer = csv.DictWriter(file, tables.WRITTEN)
         writer.writeheader()
         answers["Perfect Pia"] |= {"points": "7.5", "comment": "The costs are missing."}
         writer.writerows(answers.values())
@@ -301,8 +303,57 @@ def test_what_is_wrong_with_a_command_is_said(command, says, capsys, tmp_path):
 
 
 def test_a_formula_stays_a_text():
-    assert grade._text("=1+1") == "'=1+1"
-    assert grade._text("Ada") == "Ada"
+    assert tables.text("=1+1") == "'=1+1"
+    assert tables.text("Ada") == "Ada"
+
+
+@pytest.mark.parametrize("again", [False, True])  # at its start, or when it has to start again
+def test_a_sandbox_that_does_not_start_costs_nobody_marks(se, tmp_path, monkeypatch, again):
+    start, started = isolation.start, []
+
+    def broken(kind, limits):
+        started.append(kind)
+        if again and len(started) == 1:
+            return start(kind, limits)
+        monkeypatch.setattr(isolation, "INSIDE", tmp_path)  # where there is no worker.py
+        return start(kind, limits)
+
+    monkeypatch.setattr(isolation, "start", broken)
+    write(tmp_path / "ada.ipynb", added(solved(*se), "import os; os._exit(1)"))
+    with pytest.raises(NotStarted, match="did not start .*worker.py"):
+        grade_one.grade(tmp_path / "ada.ipynb", *se, "none", isolation.Limits())
+    assert len(started) == 1 + again
+
+
+def test_a_sandbox_that_does_not_start_is_said_and_no_mark_is_stored(se, tmp_path, monkeypatch):
+    for name in ("bwrap", "python"):  # works when it is tried first, and not afterwards
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\necho no space left >&2\nexit 1\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    monkeypatch.setattr(isolation, "available", lambda kind: None)
+    write(tmp_path / "in" / "ada.ipynb", solved(*se))
+    command = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--assignment", "se"]
+    assert grade.main(command) == 0
+    row = rows(tmp_path / "out" / "marks.csv")["ada"]
+    assert "look at it by hand: the sandbox did not start (no space left)" in row["remarks"]
+    assert row["total (75)"] == "" and not list((tmp_path / "out" / "results").iterdir())
+
+
+def test_time_that_is_used_up_is_the_students_own(se, tmp_path):
+    write(tmp_path / "ada.ipynb", added(solved(*se), "while True: pass"))
+    limits = isolation.Limits(cell=20, total=8)
+    result, _ = grade_one.grade(tmp_path / "ada.ipynb", *se, "none", limits)
+    assert any("8 s for the whole submission are used up" in said for said in result["remarks"])
+
+
+def test_isolation_none_does_not_count_what_the_teacher_runs():
+    source = "import resource\nmost = list(resource.getrlimit(resource.RLIMIT_NPROC))"
+    mine = Student([source], "none", isolation.Limits())
+    try:
+        assert mine.name("most") == list(resource.getrlimit(resource.RLIMIT_NPROC))
+    finally:
+        mine.close()
 
 
 def test_isolation_none_is_an_ordinary_process(tmp_path):
