@@ -20,6 +20,7 @@ ATTEMPT = re.compile(
 REGION = re.compile(r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n(.*?)### END", re.DOTALL)
 HEADING = re.compile(r"^## \d\. .+ \((\d+) points, (\d+) minutes\)$", re.MULTILINE)
 TOTAL = re.compile(r"\*\*(\d+) points, (\d+) minutes\.\*\*")
+SPLIT = re.compile(r": ([\d +]+)\.")
 EXERCISES = ["forward", "backward", "module", "experiment", "fault", "written"]
 
 
@@ -83,6 +84,15 @@ def test_students_see_no_solution_and_no_hidden_test(assignment):
         for line in region.splitlines():
             if len(line.strip()) > 25 and line.strip() not in given:
                 assert line.strip() not in shown
+
+
+def test_rubrics_add_up(assignment):
+    _, teacher, _ = assignment
+    (cell,) = [cell for cell in teacher.cells if build.grade_id(cell) == "written"]
+    rubric = cell.source.partition("**Rubric.** Each number is for one fact")[2]
+    points = [int(n) for split in SPLIT.findall(rubric) for n in split.split(" + ")]
+    assert sum(points) == cell.metadata.nbgrader.points
+    assert max(points) <= 2
 
 
 def test_tests_use_what_they_compute(assignment):
