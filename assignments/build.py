@@ -18,6 +18,8 @@ import jupytext
 import nbformat
 from traitlets.config import Config
 
+from assignments import isolation
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "assignments" / "source"
 RELEASE = ROOT / "assignments" / "release"
@@ -32,6 +34,12 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+RULES = """**What runs when it is marked.** Your cells run first, from top to bottom, and then \
+the tests. So try *Restart and run all* before you hand in. Cells with tests do not run among \
+yours, and your solutions must not use a variable of one. Cells that you were given are put back \
+as they were. You may add cells. A cell may take {cell:g} seconds, a call by a test {call:g} \
+seconds and everything {total:g} seconds, with one thread, unless your teacher says otherwise. \
+Cells that you add are part of it, so take long experiments out before you hand in."""
 EPOCH = (2020, 1, 1, 0, 0, 0)  # so that the same notebooks make the same zip
 
 
@@ -47,6 +55,7 @@ def source(name):
         raise ValueError(f"there is no assignment {name!r}; there are {', '.join(names())}")
     nb = jupytext.read(path, fmt="md:myst")
     install = nbformat.v4.new_code_cell(_install_cell(), metadata={"tags": ["install"]})
+    nb.cells[0].source += "\n\n" + RULES.format(**vars(isolation.Limits()))
     nb.cells.insert(1, install)
     nb.metadata = nbformat.from_dict(METADATA | {"attn_assignment": name})
     nb.nbformat, nb.nbformat_minor = 4, 5

@@ -1,5 +1,6 @@
 """Every assignment keeps the form, and its tests give the points that its attempts deserve."""
 
+import ast
 import re
 import time
 import zipfile
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from nbgrader.utils import determine_grade, is_grade, is_solution
 
-from assignments import build, examine
+from assignments import build, examine, isolation
 
 ATTEMPT = re.compile(
     r"^## (?P<cell>[\w-]+)\ncosts: (?P<costs>[^\n]+)\nsays: (?P<says>[^\n]+)\n\n"
@@ -19,6 +20,7 @@ ATTEMPT = re.compile(
 REGION = re.compile(r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n(.*?)### END", re.DOTALL)
 HEADING = re.compile(r"^## \d\. .+ \((\d+) points, (\d+) minutes\)$", re.MULTILINE)
 TOTAL = re.compile(r"\*\*(\d+) points, (\d+) minutes\.\*\*")
+SPLIT = re.compile(r": ([\d +]+)\.")
 EXERCISES = ["forward", "backward", "module", "experiment", "fault", "written"]
 
 
@@ -84,6 +86,25 @@ def test_students_see_no_solution_and_no_hidden_test(assignment):
                 assert line.strip() not in shown
 
 
+def test_rubrics_add_up(assignment):
+    _, teacher, _ = assignment
+    (cell,) = [cell for cell in teacher.cells if build.grade_id(cell) == "written"]
+    rubric = cell.source.partition("**Rubric.** Each number is for one fact")[2]
+    points = [int(n) for split in SPLIT.findall(rubric) for n in split.split(" + ")]
+    assert sum(points) == cell.metadata.nbgrader.points
+    assert max(points) <= 2
+
+
+def test_tests_use_what_they_compute(assignment):
+    """A name that is set and not used is often a message that is written and not shown."""
+    _, teacher, _ = assignment
+    for cell in filter(examine.is_test, teacher.cells):
+        names = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)]
+        read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+        unused = {node.id for node in names} - read - {"_"}
+        assert not unused, f"{build.grade_id(cell)} does not use {', '.join(sorted(unused))}"
+
+
 def test_every_exercise_has_tests_of_both_kinds(assignment):
     _, teacher, _ = assignment
     hidden = {}
@@ -138,6 +159,29 @@ def test_the_install_cell_comes_first(assignment):
     _, _, release = assignment
     first = next(cell for cell in release.cells if build.code(cell))
     assert first.source.startswith("# @title Install attn_lib")
+
+
+def test_students_are_told_what_runs_and_for_how_long(assignment):
+    _, _, release = assignment
+    rules = release.cells[0].source
+    assert "must not use a variable of one" in rules
+    limits = isolation.Limits()
+    for seconds in (limits.cell, limits.call, limits.total):
+        assert f"{seconds:g} seconds" in rules
+
+
+def test_statements_give_a_point_each_and_students_are_told_how(assignment):
+    _, teacher, release = assignment
+    examiner = examine.Examiner(teacher)
+    marked = [c for c in teacher.cells if build.grade_id(c).endswith("-marked")]
+    assert marked
+    for cell in marked:
+        solve = build.grade_id(cell).removesuffix("-marked")
+        (name,) = {name for name in examiner.names if f"solution.{name}" in cell.source}
+        assert cell.metadata.nbgrader.points == len(getattr(examiner._solution, name))
+        at = [build.grade_id(c) for c in release.cells].index(solve)
+        takes_back = "takes one back" if "takes back" in cell.source else "takes nothing"
+        assert re.search(f"A right .* gives a point.* {takes_back}", release.cells[at - 1].source)
 
 
 def test_make_assignments_writes_the_same_zip_again(tmp_path, monkeypatch):
