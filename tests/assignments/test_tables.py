@@ -128,6 +128,31 @@ def test_somebody_still_has_to_look_at_what_could_not_be_graded(classroom):
     assert "look at it by hand: out of memory" in row["remarks"] and row["total (75)"] == ""
 
 
+def test_a_class_list_that_comes_later_names_the_students_of_before(classroom):
+    (classroom.folder / "class.csv").write_text("Lovelace Ada,ada\nHopper Grace,gh\n")
+    classroom.hand_in("in/ada.ipynb")
+    classroom.hand_in("in/gh.ipynb")
+    classroom.grade()
+    classroom.give("7", "Well argued.")
+    listed = "--class-list", str(classroom.folder / "class.csv")
+    classroom.hand_in("late/ada.ipynb")
+    for submissions in ("late", "in"):
+        classroom.grade(*listed, submissions=submissions)
+        for table in ("marks.csv", "written.csv"):
+            students = sorted(row["student"] for row in classroom.rows(table))
+            assert students == ["Hopper Grace", "Lovelace Ada"]
+        assert {row["total (75)"] for row in classroom.rows("marks.csv")} == {"7"}
+
+
+def test_a_student_without_a_notebook_of_the_assignment_has_a_line(classroom):
+    classroom.hand_in("in/ada/se.ipynb")
+    classroom.hand_in("in/bob/se.py")
+    classroom.hand_in("in/cy/se.ipynb", '{"metadata": {"attn_assignment": "cbam"}}')
+    assert classroom.grade() == 0
+    assert "bob/se.py (no notebook)" in classroom.row("marks.csv", "bob")["remarks"]
+    assert "cy/se.ipynb (the notebook of cbam)" in classroom.row("marks.csv", "cy")["remarks"]
+
+
 def test_points_of_an_answer_that_was_changed_stay_beside_it(classroom):
     classroom.hand_in("in/ada.ipynb", "The first.")
     classroom.grade()
