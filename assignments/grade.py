@@ -23,6 +23,7 @@ from assignments import build, collect, feedback, isolation, roster, spreadsheet
 
 ROOT = build.ROOT
 NOTHING = "nothing handed in"
+FAILED = "could not be graded, look at it by hand"
 MARGIN = 120  # seconds that the grader may take beyond those of the submission
 
 
@@ -61,8 +62,8 @@ def grade(args, folder):
     for table, columns in (("marks.csv", tables.MARKS), ("written.csv", tables.WRITTEN)):
         spreadsheet.read(out / table, columns)  # so that what is wrong with it is said at once
     listed = roster.class_list(args.class_list) if args.class_list else {}
-    papers = papers_of(args, name, folder, out / "results", listed)
     notebooks = _notebooks(name, folder)
+    papers = papers_of(args, name, folder, out / "results", listed)
     handed_in = [paper for paper in papers if paper.attempt]
     todo = [paper for paper in handed_in if args.again or not _kept(paper)]
     for paper in handed_in:
@@ -70,12 +71,7 @@ def grade(args, folder):
             _store(paper, name)  # whether it was late, for one, may be new
     if len(handed_in) > len(todo):
         print(f"{len(handed_in) - len(todo)} marks are kept; AGAIN=1 grades them again")
-    with ThreadPoolExecutor(args.jobs) as pool:
-        jobs = [pool.submit(_grade_one, paper, name, notebooks, args, folder) for paper in todo]
-        for job in tqdm(
-            as_completed(jobs), "grading", len(jobs), unit="submission", disable=not jobs
-        ):
-            job.result()
+    stopped = _grade_all(todo, name, notebooks, args, folder)
     teacher = nbformat.read(notebooks["teacher"], as_version=4)
     known = roster.namer(listed)
 
@@ -93,7 +89,9 @@ def grade(args, folder):
             f"{waiting} written answers wait in {out / 'written.csv'}: fill in the column points "
             f"(the rubric is in assignments/source/{name}/{name}.md) and run the same command again"
         )
-    return 0
+    if stopped:
+        print("stopped; the same command goes on", file=sys.stderr)
+    return 130 if stopped else 0  # what a shell says of a command that Ctrl-C ended
 
 
 def _arguments(argv):
@@ -114,8 +112,10 @@ def _arguments(argv):
 
 def _date(text):
     try:
-        return datetime.fromisoformat(text.strip())
-    except ValueError:
+        when = datetime.fromisoformat(text.strip())
+        # Times of submissions are this machine's.
+        return when.astimezone().replace(tzinfo=None) if when.tzinfo else when
+    except (ValueError, OverflowError):
         message = f"a date such as 2026-03-01 23:59 is wanted; got {text!r}"
         raise argparse.ArgumentTypeError(message) from None
 
@@ -225,6 +225,27 @@ def _replace(path, content):
     new.replace(path)
 
 
+def _grade_all(papers, name, notebooks, args, folder):
+    """Grade papers, ``args.jobs`` at a time; whether Ctrl-C ended it before all were graded."""
+    stopped = False
+    pool = ThreadPoolExecutor(args.jobs)
+    try:
+        jobs = [pool.submit(_grade_one, paper, name, notebooks, args, folder) for paper in papers]
+        done = as_completed(jobs)
+        for job in tqdm(done, "grading", len(jobs), unit="submission", disable=not jobs):
+            job.result()
+    except KeyboardInterrupt:
+        stopped = True
+    finally:
+        pool.shutdown(cancel_futures=True)
+    for paper in papers:
+        if stopped and not paper.graded:  # Ctrl-C ends those that are being graded, too
+            paper.remarks = [said for said in paper.remarks if not said.startswith(FAILED)]
+            paper.remarks.append("not graded yet, the run was stopped")
+            _kept(paper)
+    return stopped
+
+
 def _grade_one(paper, name, notebooks, args, folder):
     """Grade in a process of its own, so that nothing there can end this one."""
     result = folder / paper.result.name
@@ -254,7 +275,7 @@ def _grade_one(paper, name, notebooks, args, folder):
     except Exception as error:  # a full disk, say; the others go on
         problem = f"{type(error).__name__}: {error}"
     if problem:  # not the student's fault until somebody has looked
-        paper.remarks.append(f"could not be graded, look at it by hand: {problem}")
+        paper.remarks.append(f"{FAILED}: {problem}")
         if _kept(paper):
             paper.remarks.append("the marks are those of an earlier run")
         return

@@ -3,8 +3,12 @@
 import csv
 import json
 import os
+import re
 import resource
+import shlex
+import subprocess
 from copy import deepcopy
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -251,6 +255,24 @@ def test_what_is_wrong_with_a_command_is_said(command, says, capsys, tmp_path):
     isolated = [] if "--isolation" in command else ["--isolation", "none"]
     assert grade.main([*command, *isolated, "--out", str(tmp_path)]) == 1
     assert any(part in capsys.readouterr().err for part in says.split("|"))
+
+
+@pytest.mark.parametrize("zone", ["", "+01:00", "-08:00"])
+def test_a_date_may_have_a_zone(zone):
+    due = grade._date(f"2026-03-01T23:59{zone}")
+    assert due.tzinfo is None
+    assert due.timestamp() == datetime.fromisoformat(f"2026-03-01T23:59{zone}").timestamp()
+
+
+def test_the_limits_are_in_the_readme_and_reach_the_grader():
+    readme = (build.ROOT / "assignments" / "README.md").read_text(encoding="utf-8")
+    for limit, value in asdict(isolation.Limits()).items():
+        assert f"| `--{limit}` | {value:.0f} |" in readme
+    command = ["make", "--dry-run", "grade", "SUBMISSIONS=in", "LIMITS=--cell 300 --total 1800"]
+    done = subprocess.run(command, cwd=build.ROOT, capture_output=True, text=True, check=True)
+    (command,) = re.findall(r"-m assignments\.grade (.*)", done.stdout.replace("\\\n", " "))
+    args = grade._arguments(shlex.split(command))
+    assert (args.cell, args.total, args.call) == (300, 1800, 30)
 
 
 def test_a_formula_stays_a_text():

@@ -5,6 +5,9 @@ The submissions are not run here: a stand-in for ``grade_one`` gives every test 
 
 import csv
 import json
+import signal
+import threading
+import time
 from types import SimpleNamespace
 
 import nbformat
@@ -192,6 +195,27 @@ def test_a_result_that_was_cut_off_is_made_again(classroom, suffix):
     assert classroom.grade() == 0
     assert [path.rpartition("/")[2] for path in classroom.graded] == ["ada.ipynb"]
     assert not list(classroom.out.rglob("*.new"))
+
+
+def test_ctrl_c_stops_and_the_next_run_goes_on(classroom, monkeypatch):
+    for number in range(6):
+        classroom.hand_in(f"in/s{number}.ipynb")
+    run = grade.subprocess.run
+
+    def interrupted(command, **options):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.5)
+        return run(command, **options)
+
+    monkeypatch.setattr(grade.subprocess, "run", interrupted)
+    assert classroom.grade("--jobs", "1") == 130
+    assert len(classroom.graded) == 1
+    left = [row for row in classroom.rows("marks.csv") if "not graded yet" in row["remarks"]]
+    assert len(left) == 5 and {row["total (75)"] for row in left} == {""}
+    monkeypatch.setattr(grade.subprocess, "run", run)
+    assert classroom.grade() == 0
+    assert len(set(classroom.graded)) == len(classroom.graded) == 6
+    assert {row["total (75)"] for row in classroom.rows("marks.csv")} == {"0"}
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])
