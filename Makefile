@@ -48,6 +48,8 @@ DUE ?=
 ISOLATION ?= bubblewrap
 AGAIN ?=
 JOBS ?= 2
+# Other limits for `make grade`: LIMITS="--cell 300 --total 1800"; assignments/README.md lists them.
+LIMITS ?=
 # More for the benchmark: `make bench BENCH="--networks --rounds 5"`, `make bench BENCH=--help`.
 BENCH ?=
 
@@ -162,10 +164,10 @@ $(TEACHER): $(STAMP) assignments/requirements.txt
 assignments: $(TEACHER) ## write the students' notebooks and a zip to assignments/release
 	@$(BIN)/python -m assignments.build
 
-grade: $(TEACHER) ## grade SUBMISSIONS=folder (OUT=, CLASS=, DUE=, ASSIGNMENT=, AGAIN=1, ISOLATION=)
+grade: $(TEACHER) ## grade SUBMISSIONS=folder (OUT=, CLASS=, DUE=, ASSIGNMENT=, AGAIN=1, ISOLATION=, LIMITS=)
 	@$(if $(SUBMISSIONS),,echo "Say which: make grade SUBMISSIONS=folder-or-zip; assignments/README.md describes the rest" >&2; exit 1)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m assignments.grade "$(SUBMISSIONS)" --out "$(OUT)" --jobs $(JOBS) --isolation "$(ISOLATION)" \
-	  $(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)") $(if $(CLASS),--class-list "$(CLASS)") $(if $(DUE),--due "$(DUE)") $(if $(AGAIN),--again)
+	  $(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)") $(if $(CLASS),--class-list "$(CLASS)") $(if $(DUE),--due "$(DUE)") $(if $(AGAIN),--again) $(LIMITS)
 
 classroom-tests: $(TESTER) $(TEACHER) ## test the assignments and their grading
 	$(RUN) $(BIN)/python -m pytest -q -n 2 tests/assignments

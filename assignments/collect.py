@@ -1,4 +1,4 @@
-"""Finds the submissions in what a learning platform exports, or in plain files.
+"""Finds out whose the submissions are, in what a learning platform exports or in plain files.
 
 Understood, also inside zip files, and mixed:
 
@@ -8,129 +8,178 @@ Understood, also inside zip files, and mixed:
     username/se.ipynb, username/2026-03-05/se.ipynb          a folder for each student
     username.ipynb, username_se.ipynb                        files named by student
 
-Of several attempts the last in time counts. The time is the one in the name, else that of the file.
+Folders around all of these are passed over. Of several attempts the last in time counts. The time
+is the one in the name, else that of the file. What does not count is kept, with the reason.
 """
 
-import csv
-import os
+import json
 import re
-import shutil
-import unicodedata
-import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
+from assignments.roster import key
+
 FORMS = (
-    re.compile(r"(?P<student>.+?)_\d+_assignsubmission_file_.*"),
-    re.compile(r"(?P<student>.+?)_(?P<late>LATE_)?\d+_\d+_.+"),
+    re.compile(r"(?P<student>.+?)_(?P<account>\d+)_assignsubmission_(?:file|onlinetext)_.*"),
+    re.compile(r"(?P<student>.+?)_(?P<late>LATE_)?(?P<account>\d+)_\d+_.+"),
     re.compile(r".+?_(?P<student>[^_]+)_attempt_.+"),
 )
-TIME = re.compile(r"(20\d\d)-(\d\d)-(\d\d)[T_ -]?(\d\d)[-:h.]?(\d\d)(?:[-:m.]?(\d\d))?")
+DAY = r"(20\d\d)-(\d\d)-(\d\d)"
+TIME = re.compile(rf"{DAY}[T_ -]?(\d\d)[-:h.]?(\d\d)(?:[-:m.]?(\d\d))?")
+DATE = re.compile(rf"{DAY}(?!\d)")
 COPY = re.compile(r"(?:-| ?\()(\d{1,2})\)?$")  # se-1, se (2): the platform's number of an attempt
-SKIPPED = {"__MACOSX", ".ipynb_checkpoints"}
-MOST = 2_000_000_000  # bytes that a zip may unpack to
+NAMED = 5  # files that a remark names; of more it says how many
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One file of one student."""
+    """One file of one student.
+
+    inside : its place in the submissions.
+    account : the platform's number of the student, which tells two of the same name apart.
+    unread : why it is not read, if it is not.
+    sure : whether its place says that it is a student's.
+    """
 
     student: str
     path: Path
+    inside: PurePosixPath
     time: datetime
     number: int = 0
     marked_late: bool = False
+    account: str = ""
+    unread: str = ""
+    sure: bool = True
 
     @property
     def order(self):
-        return self.time, self.number, self.path.name
+        return self.time, self.number, str(self.inside)
 
 
-def unpack(submissions, folder):
-    """The folders to look into: ``submissions`` itself, and what zip files there hold."""
-    path = Path(submissions)
-    if not path.exists():
-        raise ValueError(f"SUBMISSIONS names {str(path)!r}, which does not exist")
-    if path.is_dir():
-        zips = [p for p in sorted(path.rglob("*.zip")) if zipfile.is_zipfile(p)]
-        work = [folder / str(number) for number in range(len(zips))]
-        for zipped, target in zip(zips, work, strict=True):
-            _unpack(zipped, target, zipped.relative_to(path).with_suffix(""))
-        return [path, *work]
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"SUBMISSIONS is a folder or a zip file; {str(path)!r} is neither")
-    return [_unpack(path, folder / "zip", "")]
+@dataclass
+class Student:
+    """What a student handed in: the attempt that counts, if any, and the others."""
+
+    attempt: Attempt | None
+    count: int
+    remarks: list = field(default_factory=list)
 
 
-def _unpack(path, folder, inside):
-    """Write a zip's notebooks into ``folder / inside``, but none whose name leads outside."""
-    with zipfile.ZipFile(path) as archive:
-        infos = [i for i in archive.infolist() if not i.is_dir()]
-        if sum(i.file_size for i in infos) > MOST:
-            raise ValueError(f"{path} unpacks to more than {MOST:,} bytes")
-        for info in infos:
-            parts = PurePosixPath(info.filename.replace("\\", "/")).parts
-            if ".." in parts or parts[0] == "/" or not info.filename.endswith(".ipynb"):
-                continue
-            target = Path(folder, inside, *parts)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(info) as source, open(target, "wb") as file:
-                shutil.copyfileobj(source, file)
-            when = datetime(*info.date_time).timestamp()
-            os.utime(target, (when, when))
-    return folder
-
-
-def attempts(folders, assignments=()):
-    """Every attempt in the folders.
+def attempts(files, assignments=(), wanted=None, listed=()):
+    """An attempt for every file.
 
     Parameters
     ----------
+    files : of ``unpack.files``.
     assignments : names of assignments, so that ``ada_se.ipynb`` is Ada's.
+    wanted : name of the assignment that is graded; notebooks of others are not read.
+    listed : names of students, so that a folder called so is one student's.
     """
-    found = []
-    for folder in folders:
-        for path in sorted(Path(folder).rglob("*.ipynb")):
-            inside = path.relative_to(folder)
-            if not SKIPPED & set(inside.parts) and not path.name.startswith("._"):
-                found.append(_attempt(path, inside, assignments))
-    return found
+    files = _without_shared_folders(files, assignments, listed)
+    return [_attempt(file, inside, assignments, wanted) for file, inside in files]
 
 
-def _attempt(path, inside, assignments):
-    late = False
+def _without_shared_folders(files, assignments, listed):
+    """(file, its place), where a folder around all students is passed over."""
+    known = {key(name) for name in listed}
+    places = [f.inside for f in files if f.inside.suffix.lower() in (".ipynb", ".zip")]
+    places = [place for place in places if ".." not in place.parts]
+    shared = 0
+    while len(places) > 1 and all(len(place.parts) > shared + 1 for place in places):
+        folders = {place.parts[shared] for place in places}
+        below = {PurePosixPath(place.parts[shared + 1]).stem for place in places}
+        folder = min(folders)
+        names_a_student = key(folder) in known or any(form.fullmatch(folder) for form in FORMS)
+        if len(folders) > 1 or names_a_student:
+            break
+        if all(_bare(name).casefold() in ("", *assignments) for name in below):
+            break  # ada/se.ipynb and ada/cbam.ipynb, or attempts by date, are one student's
+        shared += 1
+    around = places[0].parts[:shared] if places else ()
+    for file in files:
+        parts = file.inside.parts
+        for folder in around:
+            parts = parts[1:] if len(parts) > 1 and parts[0] == folder else parts
+        yield file, PurePosixPath(*parts)
+
+
+def _attempt(file, inside, assignments, wanted):
+    notebook = inside.suffix.lower() == ".ipynb"
+    unread, says = file.unread, None
+    if notebook and not unread:
+        try:
+            says = _assignment(file.path)
+        except OSError as error:
+            unread = f"it cannot be read: {error.strerror}"
+    student, account, late, sure = "", "", False, True
+    by_file = None
     for part in inside.parts:
-        for form in FORMS:
-            match = form.fullmatch(part)
-            if match:
-                student = match["student"]
-                late = late or bool(match.groupdict().get("late"))
-                break
-        else:
-            continue
-        break
+        match = next(filter(None, (form.fullmatch(part) for form in FORMS)), None)
+        if match:
+            groups = match.groupdict()
+            student, account = groups["student"], groups.get("account") or ""
+            late = bool(groups.get("late"))
+            break
     else:
-        student = inside.parts[0] if len(inside.parts) > 1 else _from_file(path.stem, assignments)
-    copy = COPY.search(path.stem)
-    number = int(copy[1]) if copy else 0
-    return Attempt(student.strip(), path, _time(path, inside), number, late)
+        if len(inside.parts) > 1:
+            student = inside.parts[0]
+            sure = student != ".."
+        else:
+            names = [says] if says in assignments else assignments
+            student, by_file = _from_file(inside.stem, names)
+            sure = notebook or inside.suffix.lower() == ".zip"
+    about = says or by_file or _at_the_end(inside.stem, assignments)
+    if notebook and wanted and about not in (None, wanted):
+        unread = unread or f"the notebook of {about}"
+    copy = COPY.search(inside.stem)
+    return Attempt(
+        student=student.strip(),
+        path=file.path,
+        inside=inside,
+        time=_time(file.path, inside),
+        number=int(copy[1]) if copy else 0,
+        marked_late=late,
+        account=account,
+        unread=unread,
+        sure=sure,
+    )
+
+
+def _assignment(path):
+    """The assignment that a notebook names in its metadata; None if it names none."""
+    raw = path.read_bytes()
+    try:
+        name = json.loads(raw)["metadata"]["attn_assignment"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return name[:40] if isinstance(name, str) else None
 
 
 def _from_file(stem, assignments):
-    """The student of ``ada_se``, ``se-ada``, ``ada (2)`` or ``ada``."""
-    stem = COPY.sub("", TIME.sub("", stem)).strip("_- ")
+    """(student, assignment or None) of ``ada_se``, ``se-ada``, ``ada (2)`` or ``ada``."""
+    stem = _bare(stem)
     for name in assignments:
         for pattern in (rf"(.+)[_ -]{name}", rf"{name}[_ -](.+)"):
             match = re.fullmatch(pattern, stem, re.IGNORECASE)
             if match:
-                return match[1]
-    return stem
+                return match[1], name
+    return stem, None
+
+
+def _at_the_end(stem, assignments):
+    """The assignment of ``se`` and ``ada_1234_56789_my_se-1``."""
+    last = re.split(r"[_ -]", _bare(stem))[-1].casefold()
+    return last if last in assignments else None
+
+
+def _bare(stem):
+    return COPY.sub("", DATE.sub("", TIME.sub("", stem))).strip("_- ")
 
 
 def _time(path, inside):
-    match = TIME.search(str(inside))
-    if match:
+    """The time in the name, else the day in it, else the time of the file."""
+    for match in [*TIME.finditer(str(inside)), *list(DATE.finditer(str(inside)))[::-1]]:
         try:
             return datetime(*(int(part or 0) for part in match.groups()))
         except ValueError:
@@ -138,65 +187,62 @@ def _time(path, inside):
     return datetime.fromtimestamp(path.stat().st_mtime).replace(microsecond=0)
 
 
-def key(name):
-    """What of a name is compared: letters and digits, without accents, capitals and order."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode() or name
-    return tuple(sorted(re.findall(r"\w+", plain.casefold().replace("_", " "))))
+def students(attempts, named=lambda student, account: None):
+    """(student by name, files of which nobody knows whose they are).
 
+    Students of the same name stay apart if the platform gave them two numbers.
 
-def last(attempts):
-    """Student -> (the attempt that counts, how many there were)."""
-    groups = {}
-    for attempt in attempts:
-        groups.setdefault(key(attempt.student), []).append(attempt)
-    chosen = {}
-    for group in groups.values():
-        best = max(group, key=lambda attempt: attempt.order)
-        chosen[best.student] = best, len(group)
-    return chosen
-
-
-def class_list(path):
-    """Students of a list: the first column of a CSV file names them, the others are other names."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = [[cell.strip() for cell in row if cell.strip()] for row in csv.reader(file)]
-    rows = [row for row in rows if row and not row[0].startswith("#")]
-    if rows and rows[0][0].casefold() in ("student", "name", "id", "username", "user"):
-        rows = rows[1:]
-    return {row[0]: row for row in rows}
-
-
-def matched(chosen, listed):
-    """Name the chosen attempts as the class list does; (attempts by name, who is missing).
-
-    A platform may have written a name without its space: ``lovelaceada`` is *Lovelace, Ada*.
+    Parameters
+    ----------
+    named : callable
+        The name in the class list of (student, account), or None; see ``roster``.
     """
-    names = {}
-    for student, others in listed.items():
-        for other in [*others, " ".join(others[:2])]:
-            names[key(other)] = names["".join(key(other))] = student
+    groups = {}
+    for attempt in sorted(attempts, key=lambda attempt: not attempt.sure):
+        name = named(attempt.student, attempt.account)
+        group = name or key(attempt.student)
+        if name or attempt.sure or group in groups:
+            groups.setdefault(group, []).append(attempt)
+    grouped = {attempt for group in groups.values() for attempt in group}
+    strays = [attempt for attempt in attempts if attempt not in grouped]
     found = {}
-    for student, value in chosen.items():
-        name = names.get(key(student)) or names.get("".join(sorted(key(student))))
-        name = name or names.get(_joined(student, names)) or student
-        if name not in found or found[name][0].order < value[0].order:
-            found[name] = value
-    return found, [student for student in listed if student not in found]
+    for name, group in groups.items():
+        accounts = sorted({attempt.account for attempt in group if attempt.account})
+        if len(accounts) < 2:
+            found[_called(name, group)] = _student(group)
+            continue
+        for account in ["", *accounts]:
+            part = [attempt for attempt in group if attempt.account == account]
+            if part:
+                called = _called(name, part)
+                student = found[f"{called} ({account})" if account else called] = _student(part)
+                numbers = ", ".join(accounts)
+                student.remarks.append(f"the platform has this name with the numbers {numbers}")
+    return found, strays
 
 
-def _joined(student, names):
-    """The key of a list's name whose words, in some order, are the letters of ``student``."""
-    letters = "".join(key(student))
-    for words in names:
-        if isinstance(words, tuple) and _consists(letters, words):
-            return words
-    return None
+def _called(name, group):
+    return name if isinstance(name, str) else max(group, key=lambda a: a.order).student
 
 
-def _consists(letters, words):
-    if not words:
-        return not letters
-    return any(
-        letters.startswith(word) and _consists(letters[len(word) :], words[:i] + words[i + 1 :])
-        for i, word in enumerate(words)
-    )
+def _student(group):
+    """The last attempt counts; a remark names the others and what is not read."""
+    read = [attempt for attempt in group if not attempt.unread]
+    best = max(read, key=lambda attempt: attempt.order, default=None)
+    student = Student(best, len(read))
+    if best is None:
+        student.remarks.append("no notebook of this assignment handed in")
+    elif len(read) > 1:
+        when = f"{best.time:%Y-%m-%d %H:%M}"
+        student.remarks.append(f"the last of {len(read)} attempts, {when}, {best.inside}")
+    others = [attempt for attempt in group if attempt is not best]
+    if others:
+        student.remarks.append(f"not read: {listing(others)}")
+    return student
+
+
+def listing(attempts):
+    """The files by name, and why they are not read."""
+    names = [f"{a.inside} ({a.unread or 'an earlier attempt'})" for a in attempts[:NAMED]]
+    more = len(attempts) - NAMED
+    return ", ".join(names) + (f", and {more} more" if more > 0 else "")

@@ -19,9 +19,11 @@ from pathlib import Path
 import nbformat
 from tqdm import tqdm
 
-from assignments import build, collect, feedback, isolation, tables
+from assignments import build, collect, feedback, isolation, roster, spreadsheet, tables, unpack
 
 ROOT = build.ROOT
+NOTHING = "nothing handed in"
+FAILED = "could not be graded, look at it by hand"
 MARGIN = 120  # seconds that the grader may take beyond those of the submission
 
 
@@ -58,9 +60,10 @@ def grade(args, folder):
     name = args.assignment or _only()
     out = Path(args.out)
     for table, columns in (("marks.csv", tables.MARKS), ("written.csv", tables.WRITTEN)):
-        tables.read(out / table, columns)  # so that what is wrong with it is said at once
-    papers = papers_of(args, name, folder, out / "results")
+        spreadsheet.read(out / table, columns)  # so that what is wrong with it is said at once
+    listed = roster.class_list(args.class_list) if args.class_list else {}
     notebooks = _notebooks(name, folder)
+    papers = papers_of(args, name, folder, out / "results", listed)
     handed_in = [paper for paper in papers if paper.attempt]
     todo = [paper for paper in handed_in if args.again or not _kept(paper)]
     for paper in handed_in:
@@ -68,16 +71,16 @@ def grade(args, folder):
             _store(paper, name)  # whether it was late, for one, may be new
     if len(handed_in) > len(todo):
         print(f"{len(handed_in) - len(todo)} marks are kept; AGAIN=1 grades them again")
-    with ThreadPoolExecutor(args.jobs) as pool:
-        jobs = [pool.submit(_grade_one, paper, name, notebooks, args, folder) for paper in todo]
-        for job in tqdm(
-            as_completed(jobs), "grading", len(jobs), unit="submission", disable=not jobs
-        ):
-            job.result()
+    stopped = _grade_all(todo, name, notebooks, args, folder)
     teacher = nbformat.read(notebooks["teacher"], as_version=4)
-    papers += _stored(out / "results", papers, name)
-    written = tables.written(out / "written.csv", papers, name)
-    tables.marks(out / "marks.csv", papers, teacher, name)
+    known = roster.namer(listed)
+
+    def named(student):  # who was unknown before there was a class list
+        return known(student) or student
+
+    papers += _stored(out / "results", papers, name, named)
+    written = tables.written(out / "written.csv", papers, name, named)
+    tables.marks(out / "marks.csv", papers, teacher, name, named)
     feedback.write(out / "feedback", papers, name)
     waiting = sum(row["points"] == "" for row in written)
     print(f"{out / 'marks.csv'}: {len(papers)} students")
@@ -86,7 +89,9 @@ def grade(args, folder):
             f"{waiting} written answers wait in {out / 'written.csv'}: fill in the column points "
             f"(the rubric is in assignments/source/{name}/{name}.md) and run the same command again"
         )
-    return 0
+    if stopped:
+        print("stopped; the same command goes on", file=sys.stderr)
+    return 130 if stopped else 0  # what a shell says of a command that Ctrl-C ended
 
 
 def _arguments(argv):
@@ -107,8 +112,10 @@ def _arguments(argv):
 
 def _date(text):
     try:
-        return datetime.fromisoformat(text.strip())
-    except ValueError:
+        when = datetime.fromisoformat(text.strip())
+        # Times of submissions are this machine's.
+        return when.astimezone().replace(tzinfo=None) if when.tzinfo else when
+    except (ValueError, OverflowError):
         message = f"a date such as 2026-03-01 23:59 is wanted; got {text!r}"
         raise argparse.ArgumentTypeError(message) from None
 
@@ -120,29 +127,33 @@ def _only():
     return names[0]
 
 
-def papers_of(args, name, folder, results):
+def papers_of(args, name, folder, results, listed):
     """A paper for each student, the missing ones of a class list included."""
-    found = collect.attempts(collect.unpack(args.submissions, folder / "unpacked"), build.names())
-    chosen = collect.last(found)
-    missing = []
-    if args.class_list:
-        listed = collect.class_list(args.class_list)
-        chosen, missing = collect.matched(chosen, listed)
-        strangers = sorted(set(chosen) - set(listed))
-    if not found:
-        raise ValueError(f"there is no notebook (.ipynb) in {args.submissions}")
+    found = unpack.files(args.submissions, folder / "unpacked", without=args.out)
+    named = roster.namer(listed)
+    attempts = collect.attempts(found, build.names(), name, listed)
+    if not any(not attempt.unread for attempt in attempts):
+        unread = f"; not read: {collect.listing(attempts)}" if attempts else ""
+        raise ValueError(f"there is no notebook (.ipynb) of {name} in {args.submissions}{unread}")
+    students, strays = collect.students(attempts, named)
+    if strays:
+        print(f"not read: {collect.listing(strays)}")
+    if len(students) == 1 and len(attempts) > 1:
+        print(f"all files are taken for those of one student, {next(iter(students))}")
     results.mkdir(parents=True, exist_ok=True)
     papers = []
-    for student, (attempt, count) in chosen.items():
-        paper = Paper(student, attempt, count, _result(results, name, student))
-        if count > 1:
-            paper.remarks.append(f"the last of {count} attempts, {attempt.time:%Y-%m-%d %H:%M}")
-        if args.class_list and student in strangers:
+    for student, handed_in in students.items():
+        attempt = handed_in.attempt
+        paper = Paper(student, attempt, handed_in.count, _result(results, name, student))
+        paper.remarks += handed_in.remarks
+        if listed and student not in listed:
             paper.remarks.append("not in the class list")
-        paper.late = attempt.marked_late or bool(args.due and attempt.time > args.due)
+        if attempt:
+            paper.late = attempt.marked_late or bool(args.due and attempt.time > args.due)
         papers.append(paper)
-    for student in missing:
-        paper = Paper(student, None, 0, _result(results, name, student), ["nothing handed in"])
+    present = set(students) | {named(a.student, a.account) for a in attempts if a.sure}
+    for student in set(listed) - present:
+        paper = Paper(student, None, 0, _result(results, name, student), [NOTHING])
         papers.append(paper)
     return sorted(papers, key=lambda paper: paper.student.casefold())
 
@@ -188,26 +199,51 @@ def _store(paper, name):
     _replace(paper.result, (json.dumps(graded, indent=1) + "\n").encode())
 
 
-def _stored(results, papers, name):
-    """Take what other runs stored for students who are not in this one; their papers."""
-    for paper in papers:
-        graded = None if paper.attempt else _read(paper.result)
-        if graded:
-            paper.graded = graded
-            paper.remarks, paper.late = graded.get("said", []), graded.get("late", False)
-    found = []
-    for path in sorted(set(results.glob(f"{name}-*.json")) - {paper.result for paper in papers}):
+def _stored(results, papers, name, named):
+    """Give papers without a submission what other runs stored; the papers that only those know."""
+    called = {paper.result: paper.student for paper in papers}
+    stored = {}
+    for path in sorted(results.glob(f"{name}-*.json")):
         graded = _read(path)
-        if graded and graded.get("assignment") == name:
-            about = graded["said"], graded["late"], graded
-            found.append(Paper(graded["student"], None, 0, path, *about))
-    return found
+        if graded and graded.get("assignment", name) == name:
+            student = named(graded["student"]) if "student" in graded else called.get(path)
+            if student and (student not in stored or path in called):
+                about = graded.get("said", []), graded.get("late", False), graded
+                stored[student] = Paper(student, None, 0, path, *about)
+    for paper in papers:
+        before = stored.pop(paper.student, None)
+        if before and not paper.attempt:
+            new = [remark for remark in paper.remarks if remark != NOTHING]
+            paper.remarks = before.remarks + new
+            paper.result, paper.late, paper.graded = before.result, before.late, before.graded
+    return list(stored.values())
 
 
 def _replace(path, content):
     new = path.with_name(f"{path.name}.new")  # so that a run that is stopped leaves no half file
     new.write_bytes(content)
     new.replace(path)
+
+
+def _grade_all(papers, name, notebooks, args, folder):
+    """Grade papers, ``args.jobs`` at a time; whether Ctrl-C ended it before all were graded."""
+    stopped = False
+    pool = ThreadPoolExecutor(args.jobs)
+    try:
+        jobs = [pool.submit(_grade_one, paper, name, notebooks, args, folder) for paper in papers]
+        done = as_completed(jobs)
+        for job in tqdm(done, "grading", len(jobs), unit="submission", disable=not jobs):
+            job.result()
+    except KeyboardInterrupt:
+        stopped = True
+    finally:
+        pool.shutdown(cancel_futures=True)
+    for paper in papers:
+        if stopped and not paper.graded:  # Ctrl-C ends those that are being graded, too
+            paper.remarks = [said for said in paper.remarks if not said.startswith(FAILED)]
+            paper.remarks.append("not graded yet, the run was stopped")
+            _kept(paper)
+    return stopped
 
 
 def _grade_one(paper, name, notebooks, args, folder):
@@ -239,7 +275,7 @@ def _grade_one(paper, name, notebooks, args, folder):
     except Exception as error:  # a full disk, say; the others go on
         problem = f"{type(error).__name__}: {error}"
     if problem:  # not the student's fault until somebody has looked
-        paper.remarks.append(f"could not be graded, look at it by hand: {problem}")
+        paper.remarks.append(f"{FAILED}: {problem}")
         if _kept(paper):
             paper.remarks.append("the marks are those of an earlier run")
         return

@@ -24,12 +24,14 @@ INSIDE = Path(__file__).resolve().parent / "inside"
 IMAGE = "attn-classroom"
 KINDS = ("bubblewrap", "container", "none")
 ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "alternatives")
+BUBBLEWRAP = "bubblewrap 0.8"  # the first with --disable-userns
 NO_ISOLATION = """\
 {problem}
 A submission is a stranger's code. Without isolation it can read your files, the tests, the other
 submissions and the marks, and use your network. Choose:
 
-    apt install bubblewrap                  (Debian, Ubuntu; dnf and pacman have it too)
+    apt install bubblewrap                  {wanted} or later (Debian 12, Ubuntu 24.04;
+                                            dnf and pacman have it too)
     make grade ... ISOLATION=container      with docker or podman; assignments/README.md says how
     make grade ... ISOLATION=none           if you accept the risk\
 """
@@ -68,12 +70,15 @@ def available(kind):
         raise NoIsolation(f"ISOLATION is one of {', '.join(KINDS)}; got {kind!r}")
     if kind == "bubblewrap":
         if not shutil.which("bwrap"):
-            raise NoIsolation(NO_ISOLATION.format(problem="bubblewrap is not installed."))
+            raise _no_isolation("bubblewrap is not installed.")
         command = [*_bubblewrap(Limits()), sys.executable, "-c", "pass"]
         tried = subprocess.run(command, capture_output=True, text=True)
         if tried.returncode:
-            problem = f"bubblewrap is installed and does not work here: {tried.stderr.strip()}"
-            raise NoIsolation(NO_ISOLATION.format(problem=problem))
+            version = subprocess.run(["bwrap", "--version"], capture_output=True, text=True).stdout
+            raise _no_isolation(
+                f"{version.strip() or 'bubblewrap'} is installed and does not work here; "
+                f"{BUBBLEWRAP} or later is needed: {tried.stderr.strip()}"
+            )
     if kind == "container":
         engine = _engine()
         command = [engine, "image", "inspect", IMAGE]
@@ -82,6 +87,10 @@ def available(kind):
                 f"There is no image {IMAGE}, or {engine} is not running. Build it first: "
                 f"{engine} build -t {IMAGE} -f assignments/Containerfile ."
             )
+
+
+def _no_isolation(problem):
+    return NoIsolation(NO_ISOLATION.format(problem=problem, wanted=BUBBLEWRAP))
 
 
 def start(kind, limits):
@@ -180,7 +189,7 @@ def _engine():
     for engine in ("podman", "docker"):
         if shutil.which(engine):
             return engine
-    raise NoIsolation(NO_ISOLATION.format(problem="Neither podman nor docker is installed."))
+    raise _no_isolation("Neither podman nor docker is installed.")
 
 
 def _container(limits, name):

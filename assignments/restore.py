@@ -78,6 +78,8 @@ def restore(cells, teacher, release):
     teacher, release : the two notebooks of the assignment.
     """
     known = {grade_id(cell): cell for cell in release.cells}
+    given = [name for name in map(_claimed, cells) if name and name.startswith("given-")]
+    foreign = sum(name not in known for name in given) > len(given) / 2
     theirs, own = defaultdict(list), defaultdict(list)
     last = None
     for cell, name in _identified(cells, known):
@@ -89,6 +91,8 @@ def restore(cells, teacher, release):
     if not theirs:
         raise Unreadable("the notebook has no cell of this assignment")
     result = Restored(remarks=_remarks(theirs, known))
+    if foreign:
+        result.remarks.append("most texts are not those of this assignment; is it another's?")
     result.cells += [(cell, code(cell)) for cell in own[None]]
     before = None
     for cell in teacher.cells:
@@ -113,8 +117,7 @@ def _identified(cells, known):
     sources = {_squeezed(cell.source): name for name, cell in known.items()}
     found = []
     for cell in cells:
-        marked = cell.metadata.get("nbgrader")
-        claims = [marked.get("grade_id") if isinstance(marked, dict) else None, cell.get("id")]
+        claims = [_claimed(cell), cell.get("id")]
         claims.append(sources.get(_squeezed(cell.source)))
         cell.metadata = nbformat.NotebookNode()
         names = [claim for claim in claims if isinstance(claim, str) and claim in known]
@@ -130,6 +133,13 @@ def _identified(cells, known):
         if pair[1] is None and code(pair[0]):
             pair[1] = next((defined[w] for w in bound(pair[0].source) if w in defined), None)
     return found
+
+
+def _claimed(cell):
+    """The name that a cell has in its metadata, if any."""
+    marked = cell.metadata.get("nbgrader")
+    name = marked.get("grade_id") if isinstance(marked, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _remarks(theirs, known):

@@ -4,48 +4,16 @@ A run adds to them. What it does not know, such as rows of other assignments and
 submissions are elsewhere, stays: a teacher's points and comments are nowhere else.
 """
 
-import csv
-import io
 import re
 
 from assignments import build
 from assignments.grade_one import by_exercise
+from assignments.spreadsheet import plain, read, text, write
 
 MARKS = ("student", "assignment", "late", "remarks")
 POINTS = re.compile(r".+ \([\d.]+\)")  # a column of points, with how many there are
 WRITTEN = ("student", "assignment", "exercise", "points", "of", "comment", "answer")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet calculates begins so
 WAITS = "written answer not marked yet, the total is without it"
-
-
-def read(path, needed):
-    """Rows of a table, also as a spreadsheet saves it: with semicolons or tabs, not in UTF-8."""
-    if not path.exists():
-        return []
-    raw = path.read_bytes()
-    try:
-        content = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        content = raw.decode("cp1252", errors="replace")
-    delimiter = max(",;\t", key=content.partition("\n")[0].count)
-    reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter, restval="")
-    columns = reader.fieldnames or []
-    missing = [column for column in needed if column not in columns]
-    if missing:
-        raise ValueError(
-            f"{path}: the first line has to name the columns {', '.join(needed)}; "
-            f"missing: {', '.join(missing)}. Repair it, or move the file away"
-        )
-    return [{column: row[column] for column in columns} for row in reader]
-
-
-def write(path, columns, rows):
-    new = path.with_suffix(".new")  # so that a run that is stopped leaves the old file whole
-    with open(new, "w", newline="", encoding="utf-8-sig") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-    new.replace(path)
 
 
 def written(path, papers, name, named=str):
@@ -153,13 +121,3 @@ def _renamed(rows, named):
 
 def _columns(first, rows):
     return list(dict.fromkeys([*first, *(column for row in rows for column in row)]))
-
-
-def text(text):
-    """A cell that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text[:1] in FORMULA else text
-
-
-def plain(text):
-    """The inverse of :func:`text`."""
-    return text[1:] if text[:1] == "'" and text[1:2] in FORMULA else text

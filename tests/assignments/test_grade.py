@@ -3,9 +3,12 @@
 import csv
 import json
 import os
+import re
 import resource
-import zipfile
+import shlex
+import subprocess
 from copy import deepcopy
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import nbformat
 import pytest
 from nbgrader.utils import is_solution
 
-from assignments import build, collect, examine, grade, grade_one, isolation, tables
+from assignments import build, examine, grade, grade_one, isolation, restore, spreadsheet, tables
 from assignments.student import NotStarted, Student
 
 DUE = "2026-03-01 12:00"
@@ -238,54 +241,6 @@ def test_a_grader_that_fails_costs_nobody_marks(se, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("path", "student"),
-    [
-        ("Lovelace Ada_123_assignsubmission_file_/se.ipynb", "Lovelace Ada"),
-        ("Lovelace Ada_123_assignsubmission_file_se.ipynb", "Lovelace Ada"),
-        ("lovelaceada_LATE_1234_56789_se-1.ipynb", "lovelaceada"),
-        ("lovelaceada_1234_56789_se.ipynb", "lovelaceada"),
-        ("SE_alovelace_attempt_2026-03-05-14-22-33_se.ipynb", "alovelace"),
-        ("alovelace/se.ipynb", "alovelace"),
-        ("alovelace/2026-03-05 10:00/se.ipynb", "alovelace"),
-        ("alovelace.ipynb", "alovelace"),
-        ("alovelace_se.ipynb", "alovelace"),
-        ("se-alovelace (2).ipynb", "alovelace"),
-        ("Ada Lovelace_2026-03-05T10-00.ipynb", "Ada Lovelace"),
-    ],
-)
-def test_names_of_platforms(tmp_path, path, student):
-    write(tmp_path / path, "{}")
-    (attempt,) = collect.attempts([tmp_path], ["se"])
-    assert attempt.student == student
-    assert attempt.marked_late == ("LATE" in path)
-    assert (attempt.time.hour, attempt.time.day)[0] == (10 if "10" in path else attempt.time.hour)
-
-
-def test_attempts_in_a_zip_keep_their_order(tmp_path):
-    with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
-        for day in (5, 3, 4):
-            info = zipfile.ZipInfo(f"ada_{day}_{day}_se.ipynb", (2026, 3, day, 10, 0, 0))
-            archive.writestr(info, f"{day}")
-        archive.writestr("../outside.ipynb", "{}")
-        archive.writestr("__MACOSX/ada_1_1_se.ipynb", "{}")
-    folders = collect.unpack(tmp_path / "export.zip", tmp_path / "work")
-    ((attempt, count),) = collect.last(collect.attempts(folders)).values()
-    assert (attempt.path.read_text(), count) == ("5", 3)
-    assert not Path(tmp_path, "outside.ipynb").exists()
-
-
-def test_a_class_list_names_the_students(tmp_path):
-    path = tmp_path / "class.csv"
-    path.write_text("name,login\nLovelace Ada,ada01\nÉmilie du Châtelet,ec\nHopper Grace,gh\n")
-    for name in ("lovelaceada_1_2_se.ipynb", "ec.ipynb", "stranger.ipynb"):
-        write(tmp_path / "in" / name, "{}")
-    chosen = collect.last(collect.attempts([tmp_path / "in"], ["se"]))
-    found, missing = collect.matched(chosen, collect.class_list(path))
-    assert set(found) == {"Lovelace Ada", "Émilie du Châtelet", "stranger"}
-    assert missing == ["Hopper Grace"]
-
-
-@pytest.mark.parametrize(
     ("command", "says"),
     [
         (["nowhere", "--assignment", "se"], "does not exist"),
@@ -302,9 +257,37 @@ def test_what_is_wrong_with_a_command_is_said(command, says, capsys, tmp_path):
     assert any(part in capsys.readouterr().err for part in says.split("|"))
 
 
+@pytest.mark.parametrize("zone", ["", "+01:00", "-08:00"])
+def test_a_date_may_have_a_zone(zone):
+    due = grade._date(f"2026-03-01T23:59{zone}")
+    assert due.tzinfo is None
+    assert due.timestamp() == datetime.fromisoformat(f"2026-03-01T23:59{zone}").timestamp()
+
+
+def test_the_limits_are_in_the_readme_and_reach_the_grader():
+    readme = (build.ROOT / "assignments" / "README.md").read_text(encoding="utf-8")
+    for limit, value in asdict(isolation.Limits()).items():
+        assert f"| `--{limit}` | {value:.0f} |" in readme
+    command = ["make", "--dry-run", "grade", "SUBMISSIONS=in", "LIMITS=--cell 300 --total 1800"]
+    done = subprocess.run(command, cwd=build.ROOT, capture_output=True, text=True, check=True)
+    (command,) = re.findall(r"-m assignments\.grade (.*)", done.stdout.replace("\\\n", " "))
+    args = grade._arguments(shlex.split(command))
+    assert (args.cell, args.total, args.call) == (300, 1800, 30)
+
+
 def test_a_formula_stays_a_text():
-    assert tables.text("=1+1") == "'=1+1"
-    assert tables.text("Ada") == "Ada"
+    assert spreadsheet.text("=1+1") == "'=1+1"
+    assert spreadsheet.text("Ada") == "Ada"
+
+
+def test_a_notebook_of_another_assignment_is_remarked(se):
+    teacher, release = se
+    other = build.release(build.source("eca"))
+    said = {
+        nb.metadata.attn_assignment: restore.restore(deepcopy(nb.cells), teacher, release).remarks
+        for nb in (release, other)
+    }
+    assert said["se"] == [] and "is it another's?" in " ".join(said["eca"])
 
 
 @pytest.mark.parametrize("again", [False, True])  # at its start, or when it has to start again

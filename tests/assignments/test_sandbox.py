@@ -260,3 +260,15 @@ def test_without_isolation_the_teacher_has_to_say_so(monkeypatch):
     with pytest.raises(isolation.NoIsolation, match="got 'nothing'"):
         isolation.available("nothing")
     isolation.available("none")
+
+
+def test_an_old_bubblewrap_is_told_from_none(monkeypatch, tmp_path):
+    old = tmp_path / "bwrap"
+    old.write_text(
+        "#!/bin/sh\nif [ $1 = --version ]; then echo bubblewrap 0.6.1; exit; fi\n"
+        "echo 'bwrap: Unknown option --disable-userns' >&2\nexit 1\n"
+    )
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(isolation.NoIsolation, match="0.6.1 is installed .*bubblewrap 0.8 or later"):
+        isolation.available("bubblewrap")

@@ -5,6 +5,9 @@ The submissions are not run here: a stand-in for ``grade_one`` gives every test 
 
 import csv
 import json
+import signal
+import threading
+import time
 from types import SimpleNamespace
 
 import nbformat
@@ -128,6 +131,31 @@ def test_somebody_still_has_to_look_at_what_could_not_be_graded(classroom):
     assert "look at it by hand: out of memory" in row["remarks"] and row["total (75)"] == ""
 
 
+def test_a_class_list_that_comes_later_names_the_students_of_before(classroom):
+    (classroom.folder / "class.csv").write_text("Lovelace Ada,ada\nHopper Grace,gh\n")
+    classroom.hand_in("in/ada.ipynb")
+    classroom.hand_in("in/gh.ipynb")
+    classroom.grade()
+    classroom.give("7", "Well argued.")
+    listed = "--class-list", str(classroom.folder / "class.csv")
+    classroom.hand_in("late/ada.ipynb")
+    for submissions in ("late", "in"):
+        classroom.grade(*listed, submissions=submissions)
+        for table in ("marks.csv", "written.csv"):
+            students = sorted(row["student"] for row in classroom.rows(table))
+            assert students == ["Hopper Grace", "Lovelace Ada"]
+        assert {row["total (75)"] for row in classroom.rows("marks.csv")} == {"7"}
+
+
+def test_a_student_without_a_notebook_of_the_assignment_has_a_line(classroom):
+    classroom.hand_in("in/ada/se.ipynb")
+    classroom.hand_in("in/bob/se.py")
+    classroom.hand_in("in/cy/se.ipynb", '{"metadata": {"attn_assignment": "cbam"}}')
+    assert classroom.grade() == 0
+    assert "bob/se.py (no notebook)" in classroom.row("marks.csv", "bob")["remarks"]
+    assert "cy/se.ipynb (the notebook of cbam)" in classroom.row("marks.csv", "cy")["remarks"]
+
+
 def test_points_of_an_answer_that_was_changed_stay_beside_it(classroom):
     classroom.hand_in("in/ada.ipynb", "The first.")
     classroom.grade()
@@ -167,6 +195,27 @@ def test_a_result_that_was_cut_off_is_made_again(classroom, suffix):
     assert classroom.grade() == 0
     assert [path.rpartition("/")[2] for path in classroom.graded] == ["ada.ipynb"]
     assert not list(classroom.out.rglob("*.new"))
+
+
+def test_ctrl_c_stops_and_the_next_run_goes_on(classroom, monkeypatch):
+    for number in range(6):
+        classroom.hand_in(f"in/s{number}.ipynb")
+    run = grade.subprocess.run
+
+    def interrupted(command, **options):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.5)
+        return run(command, **options)
+
+    monkeypatch.setattr(grade.subprocess, "run", interrupted)
+    assert classroom.grade("--jobs", "1") == 130
+    assert len(classroom.graded) == 1
+    left = [row for row in classroom.rows("marks.csv") if "not graded yet" in row["remarks"]]
+    assert len(left) == 5 and {row["total (75)"] for row in left} == {""}
+    monkeypatch.setattr(grade.subprocess, "run", run)
+    assert classroom.grade() == 0
+    assert len(set(classroom.graded)) == len(classroom.graded) == 6
+    assert {row["total (75)"] for row in classroom.rows("marks.csv")} == {"0"}
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])
