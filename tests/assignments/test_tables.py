@@ -197,10 +197,13 @@ def test_a_result_that_was_cut_off_is_made_again(classroom, suffix):
     assert not list(classroom.out.rglob("*.new"))
 
 
-def test_ctrl_c_stops_and_the_next_run_goes_on(classroom, monkeypatch):
+def test_ctrl_c_stops_and_the_next_run_goes_on(classroom, monkeypatch, request):
     for number in range(6):
         classroom.hand_in(f"in/s{number}.ipynb")
     run = grade.subprocess.run
+    # Of a test run that was started in the background, the shell has Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
 
     def interrupted(command, **options):
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
