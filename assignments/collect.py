@@ -29,6 +29,7 @@ DAY = r"(20\d\d)-(\d\d)-(\d\d)"
 TIME = re.compile(rf"{DAY}[T_ -]?(\d\d)[-:h.]?(\d\d)(?:[-:m.]?(\d\d))?")
 DATE = re.compile(rf"{DAY}(?!\d)")
 COPY = re.compile(r"(?:-| ?\()(\d{1,2})\)?$")  # se-1, se (2): the platform's number of an attempt
+OTHER = "the notebook of"  # another assignment, so there is nothing to look at
 NAMED = 5  # files that a remark names; of more it says how many
 
 
@@ -59,10 +60,14 @@ class Attempt:
 
 @dataclass
 class Student:
-    """What a student handed in: the attempt that counts, if any, and the others."""
+    """What a student handed in: the attempt that counts, if any, and the others.
+
+    unclear : whether there is none, and files that somebody has to look at.
+    """
 
     attempt: Attempt | None
     count: int
+    unclear: bool = False
     remarks: list = field(default_factory=list)
 
 
@@ -131,7 +136,7 @@ def _attempt(file, inside, assignments, wanted):
             sure = notebook or inside.suffix.lower() == ".zip"
     about = says or by_file or _at_the_end(inside.stem, assignments)
     if notebook and wanted and about not in (None, wanted):
-        unread = unread or f"the notebook of {about}"
+        unread = unread or f"{OTHER} {about}"
     copy = COPY.search(inside.stem)
     return Attempt(
         student=student.strip(),
@@ -231,7 +236,9 @@ def _student(group):
     best = max(read, key=lambda attempt: attempt.order, default=None)
     student = Student(best, len(read))
     if best is None:
-        student.remarks.append("no notebook of this assignment handed in")
+        student.unclear = any(not attempt.unread.startswith(OTHER) for attempt in group)
+        by_hand = ", look at it by hand" if student.unclear else ""
+        student.remarks.append(f"no notebook of this assignment handed in{by_hand}")
     elif len(read) > 1:
         when = f"{best.time:%Y-%m-%d %H:%M}"
         student.remarks.append(f"the last of {len(read)} attempts, {when}, {best.inside}")

@@ -38,6 +38,7 @@ class Paper:
     remarks: list = field(default_factory=list)
     late: bool = False
     graded: dict | None = None  # what grade_one wrote
+    unclear: bool = False  # whether files were handed in that nothing here can read
 
     @property
     def digest(self):
@@ -146,6 +147,7 @@ def papers_of(args, name, folder, results, listed):
         attempt = handed_in.attempt
         paper = Paper(student, attempt, handed_in.count, _result(results, name, student))
         paper.remarks += handed_in.remarks
+        paper.unclear = handed_in.unclear
         if listed and student not in listed:
             paper.remarks.append("not in the class list")
         if attempt:

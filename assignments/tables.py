@@ -100,11 +100,12 @@ def marks(path, papers, teacher, name, named=str):
         row = {"student": text(paper.student), "assignment": name}
         row |= {columns[e]: "" if got[e] is None else f"{got[e]:g}" for e in exercises}
         row[total] = f"{sum(value or 0 for value in got.values()):g}"
-        if paper.attempt and not paper.graded:
+        waits = not paper.graded and (paper.attempt or paper.unclear)
+        if waits:
             row[total] = ""
         row |= {"late": "late" if paper.late else "", "remarks": text("; ".join(remarks))}
         before = old.get((name, row["student"]), {})
-        if not paper.attempt and not paper.graded and before.get(total) == "":
+        if not paper.graded and not waits and before.get(total) == "":
             continue  # somebody has to look at what was handed in before
         added = {c: v for c, v in before.items() if c.partition(" (")[0] not in ours}
         old[name, row["student"]] = row | added

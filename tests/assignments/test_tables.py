@@ -154,6 +154,8 @@ def test_a_student_without_a_notebook_of_the_assignment_has_a_line(classroom):
     assert classroom.grade() == 0
     assert "bob/se.py (no notebook)" in classroom.row("marks.csv", "bob")["remarks"]
     assert "cy/se.ipynb (the notebook of cbam)" in classroom.row("marks.csv", "cy")["remarks"]
+    totals = {row["student"]: row["total (75)"] for row in classroom.rows("marks.csv")}
+    assert totals == {"ada": "0", "bob": "", "cy": "0"}  # somebody has to look at Bob's
 
 
 def test_points_of_an_answer_that_was_changed_stay_beside_it(classroom):
