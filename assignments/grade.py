@@ -7,6 +7,7 @@ Marks already given stay: a submission is graded once, and again only if its fil
 import argparse
 import hashlib
 import json
+import math
 import re
 import subprocess
 import sys
@@ -104,11 +105,25 @@ def _arguments(argv):
     parser.add_argument("--due", type=_date, help="2026-03-01 23:59; later ones are flagged")
     parser.add_argument("--isolation", default="bubblewrap", help=", ".join(isolation.KINDS))
     parser.add_argument("--again", action="store_true", help="grade again what has marks")
-    parser.add_argument("--jobs", type=int, default=2, help="submissions at a time (default: 2)")
-    limits = asdict(isolation.Limits())
-    for limit, value in limits.items():
-        parser.add_argument(f"--{limit}", type=type(value), default=value, help=f"default: {value}")
+    jobs = {"type": _positive(int), "default": 2}
+    parser.add_argument("--jobs", **jobs, help="submissions at a time (default: 2)")
+    for limit, value in asdict(isolation.Limits()).items():
+        options = {"type": _positive(type(value)), "default": value}
+        parser.add_argument(f"--{limit}", **options, help=f"default: {value}")
     return parser.parse_args(argv)
+
+
+def _positive(kind):
+    def number(text):
+        try:
+            if 0 < kind(text) < math.inf:
+                return kind(text)
+        except ValueError:
+            pass
+        message = f"{'a whole' if kind is int else 'a'} number above 0 is wanted; got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+
+    return number
 
 
 def _date(text):

@@ -13,9 +13,17 @@ OTHER |= {"email address", "e-mail"}
 
 
 def key(name):
-    """What of a name is compared: letters and digits, without accents, capitals and order."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode() or name
-    return tuple(sorted(re.findall(r"\w+", plain.casefold().replace("_", " "))))
+    """What of a name is compared: letters and digits, without accents, capitals and order.
+
+    Only accents of Latin, Greek and Cyrillic letters; other scripts write vowels as such marks.
+    """
+    plain = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", name.casefold()))
+    words = "".join(c if _of_a_word(c) else " " for c in plain).split()
+    return tuple(sorted(words)) or (name,)
+
+
+def _of_a_word(character):
+    return unicodedata.category(character)[0] in "LMN"
 
 
 def class_list(path):

@@ -220,8 +220,8 @@ class Student:
                 for child in psutil.Process(process.pid).children(recursive=True):
                     memory += child.memory_info().rss
                     threads += child.num_threads()
-            except psutil.Error:
-                continue
+            except psutil.Error:  # one of them has ended meanwhile
+                pass
             if memory > self.limits.memory:
                 self._stop(f"your code used more than {self.limits.memory / 2**30:.1f} GB")
             if threads > self.limits.processes:

@@ -78,3 +78,31 @@ def test_a_stub_is_quiet(chapter, name, stub, capsys):
 def test_an_error_of_the_attempt_is_shown_as_it_is():
     with pytest.raises(ZeroDivisionError):
         check.se.squeeze(lambda x: 1 / 0)
+
+
+@pytest.mark.parametrize(
+    ("claims", "found", "points"),
+    [
+        ({"a": True, "b": False, "c": True}, {"a": True, "b": False, "c": True}, 3),
+        ({"a": True, "b": False, "c": False}, {"a": True, "b": False, "c": False}, 1),
+        ({"a": np.True_, "b": ..., "c": None}, {"a": True}, 1),
+        ({"a": False, "b": True, "c": "True"}, {"a": False, "b": True}, 0),
+    ],
+)
+def test_claims_of_an_assignment_are_scored(claims, found, points):
+    answered = check.answered(claims, "abc")
+    assert answered == found
+    assert check.score(answered, {"a": True, "b": False, "c": True}) == points
+
+
+@pytest.mark.parametrize(
+    ("claims", "says"),
+    [
+        ({"a": ..., "b": 1, "c": "no"}, "no statement is answered with True or False yet"),
+        ({"a": True, "b": True}, r"keys a, b, c is wanted; got \['a', 'b'\]"),
+        ([True, False, True], "a dict with the keys a, b, c is wanted; got list"),
+    ],
+)
+def test_claims_that_are_no_answers_are_named(claims, says):
+    with pytest.raises(Failed, match=says):
+        check.answered(claims, "abc")

@@ -23,9 +23,11 @@ from attn_lib.check import (
 )
 from attn_lib.check._core import Failed, expect
 from attn_lib.check._inside import module_gradients
+from attn_lib.check._shared import answered, score
 
 __all__ = [
     "Failed",
+    "answered",
     "bam",
     "cbam",
     "coordinate",
@@ -39,6 +41,7 @@ __all__ = [
     "one_frame",
     "module_gradients",
     "profiling",
+    "score",
     "se",
     "training",
 ]

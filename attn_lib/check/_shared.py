@@ -5,6 +5,7 @@ network, a module under a budget of parameters. Like everything behind a check, 
 raises :class:`Failed` with a message for the learner.
 """
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -68,6 +69,38 @@ def statements(attempt, answers):
     for key, (answer, reason) in answers.items():
         if bool(attempt[key]) is not answer:
             raise Failed(f"look at {key} again: {reason}")
+
+
+def answered(claims, keys):
+    """The claims of an assignment that are answered.
+
+    Parameters
+    ----------
+    claims : dict
+        Key -> True or False; any other value is no answer.
+    keys : str
+        The keys that it has to have, a letter each.
+
+    Returns
+    -------
+    dict : key -> bool.
+
+    Raises
+    ------
+    Failed : if the keys are others, or no claim is answered.
+    """
+    if not isinstance(claims, dict) or set(claims) != set(keys):
+        got = list(claims) if isinstance(claims, dict) else type(claims).__name__
+        raise Failed(f"a dict with the keys {', '.join(keys)} is wanted; got {got}")
+    found = {key: bool(claims[key]) for key in keys if isinstance(claims[key], (bool, np.bool_))}
+    if not found:
+        raise Failed("no statement is answered with True or False yet")
+    return found
+
+
+def score(answered, right):
+    """Right answers less wrong ones, but not less than 0: who guesses gains nothing on average."""
+    return max(0, sum(1 if value == right[key] else -1 for key, value in answered.items()))
 
 
 # ---- a comparison with the plain network

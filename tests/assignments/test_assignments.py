@@ -180,7 +180,7 @@ def test_statements_give_a_point_each_and_students_are_told_how(assignment):
         (name,) = {name for name in examiner.names if f"solution.{name}" in cell.source}
         assert cell.metadata.nbgrader.points == len(getattr(examiner._solution, name))
         at = [build.grade_id(c) for c in release.cells].index(solve)
-        takes_back = "takes one back" if "takes back" in cell.source else "takes nothing"
+        takes_back = "takes one back" if "check.score" in cell.source else "takes nothing"
         assert re.search(f"A right .* gives a point.* {takes_back}", release.cells[at - 1].source)
 
 

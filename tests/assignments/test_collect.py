@@ -271,3 +271,19 @@ def test_a_name_of_two_students_is_neither():
     named = roster.namer({"Anna Alt": ["Anna Alt", "anna"], "Anna Berg": ["Anna Berg", "anna"]})
     assert named("anna") is None
     assert named("bergAnna") == "Anna Berg"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Émilie du Châtelet", "chatelet_emilie-du", True),
+        ("Groß, Ada", "ADA GROSS", True),
+        ("Łukasz Nowak", "nowak łukasz", True),
+        ("李伟 Li", "王芳 Li", False),
+        ("राम", "रमा", False),
+        ("ガ", "カ", False),
+        ("???", "!!!", False),
+    ],
+)
+def test_names_of_all_scripts_are_compared(one, other, same):
+    assert (roster.key(one) == roster.key(other)) is same

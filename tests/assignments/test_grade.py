@@ -257,6 +257,22 @@ def test_what_is_wrong_with_a_command_is_said(command, says, capsys, tmp_path):
     assert any(part in capsys.readouterr().err for part in says.split("|"))
 
 
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (["--jobs", "0"], "--jobs: a whole number above 0 is wanted; got '0'"),
+        (["--jobs", "1.5"], "--jobs: a whole number above 0 is wanted; got '1.5'"),
+        (["--cell", "-1"], "--cell: a number above 0 is wanted; got '-1'"),
+        (["--total", "nan"], "--total: a number above 0 is wanted; got 'nan'"),
+        (["--memory", "4GB"], "--memory: a whole number above 0 is wanted; got '4GB'"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused(option, says, capsys):
+    with pytest.raises(SystemExit):
+        grade.main(["submissions", *option])
+    assert says in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("zone", ["", "+01:00", "-08:00"])
 def test_a_date_may_have_a_zone(zone):
     due = grade._date(f"2026-03-01T23:59{zone}")
