@@ -86,11 +86,11 @@ html: $(STAMP) wheel ## build the book to _build/html
 	@echo "The book is built: open $(CURDIR)/$(BOOK)"
 
 wheel: $(STAMP) ## build attn_lib with all measured results, and a zip of the notebooks, into dist/
-	@rm -rf build dist
+	@rm -rf build dist/attn_lib-*.whl
 	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@$(BIN)/python -m zipfile -c dist/notebooks.zip notebooks/*.ipynb
 	@rm -rf build
-	@cd dist && ls -l | awk 'NF > 2 {printf "dist/%s: %.1f MB\n", $$9, $$5 / 1e6}'
+	@cd dist && ls -l *.whl notebooks.zip | awk '{printf "dist/%s: %.1f MB\n", $$9, $$5 / 1e6}'
 
 slides: $(STAMP) ## write a reveal.js deck of each chapter into dist/slides
 	@$(BIN)/python book/tools/slides.py dist/slides
@@ -161,7 +161,7 @@ $(TEACHER): $(STAMP) assignments/requirements.txt
 	@$(PIP) install --quiet -r assignments/requirements.txt -c requirements.txt -c requirements-test.txt
 	@touch $@
 
-assignments: $(TEACHER) ## write the students' notebooks and a zip to assignments/release
+assignments: $(TEACHER) wheel ## write the students' notebooks and a zip to assignments/release
 	@$(BIN)/python -m assignments.build
 
 grade: $(TEACHER) ## grade SUBMISSIONS=folder (OUT=, CLASS=, DUE=, ASSIGNMENT=, AGAIN=1, ISOLATION=, LIMITS=)

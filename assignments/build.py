@@ -138,7 +138,7 @@ def release(nb):
 
 
 def main():
-    """Write the student notebooks and one zip of them."""
+    """Write the student notebooks, and one zip of them and of the wheel that they may need."""
     shutil.rmtree(RELEASE, ignore_errors=True)
     RELEASE.mkdir()
     with zipfile.ZipFile(ZIP, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -149,6 +149,9 @@ def main():
             Path(RELEASE, f"{name}.ipynb").write_text(text, encoding="utf-8")
             archive.writestr(zipfile.ZipInfo(f"assignments/{name}.ipynb", EPOCH), text)
             print(f"assignments/release/{name}.ipynb: {points:g} points")
+        if 'REPOSITORY = ""' in _install_cell():  # no address to install from
+            for wheel in (ROOT / "dist").glob("attn_lib-*.whl"):
+                archive.write(wheel, f"assignments/{wheel.name}")
     print(ZIP.relative_to(ROOT))
 
 

@@ -2,7 +2,7 @@
 
 bubblewrap
     No network, a system that cannot be written to, own processes, and one folder in memory that
-    vanishes with the process. Of this repository it sees attn_lib and assignments/inside alone.
+    vanishes with the process. Of this repository it sees attn_lib, assignments/inside and .venv.
 container
     The same from docker or podman, with the image of assignments/Containerfile.
 none

@@ -6,10 +6,11 @@ what bounds them, :func:`bytes_moved` and :func:`saved_bytes` count what they re
 """
 
 import math
-import os
+import re
 import statistics
 from contextlib import contextmanager
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -225,7 +226,7 @@ def roofline(device=None, *, precisions=None, rounds=5, buffer_bytes=None, threa
         The least disturbed of so many counts.
     buffer_bytes : int, optional
         Size of the buffer for the bandwidth. If not given, four times the last-level cache, at
-        least 256 MiB and at most an eighth of the free memory.
+        least 256 MiB and at most an eighth of the available memory.
     threads : int, optional
         Threads of the CPU; as PyTorch is set if not given.
 
@@ -316,8 +317,9 @@ def _memory(device):
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows, macOS
+        text = Path("/proc/meminfo").read_text(encoding="utf-8")
+        return 1024 * int(re.search(r"MemAvailable: +(\d+) kB", text)[1])
+    except (OSError, TypeError):  # Windows, macOS
         return 2**32
 
 
@@ -335,8 +337,14 @@ def _name(device):
 # ---- one call
 
 
-def _check_positive(**numbers):
-    for name, value in numbers.items():
+WHOLE = {"rounds", "threads"}
+
+
+def _check_positive(**values):
+    for name, value in values.items():
+        kind, what = (Integral, "a whole number") if name in WHOLE else (Real, "a number")
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be {what}; got {value!r}")
         if not value > 0:
             raise ValueError(f"{name} must be positive; got {value!r}")
 

@@ -125,6 +125,8 @@ def test_on_a_gpu_events_are_what_is_read(monkeypatch):
         (lambda: profiling.roofline("cpu", precisions=["int4"]), ValueError, "there are .*float32"),
         (lambda: profiling.roofline("cpu", precisions=["tf32"]), ValueError, "'tf32' on cpu"),
         (lambda: profiling.roofline("cpu", rounds=0), ValueError, "rounds .* got 0"),
+        (lambda: profiling.roofline("cpu", rounds=2.5), TypeError, "whole number; got 2.5"),
+        (lambda: profiling.time_layer(nn.ReLU(), X, rounds="3"), TypeError, "number; got '3'"),
         (lambda: profiling.roofline("cpu", buffer_bytes=0), ValueError, "buffer_bytes .* got 0"),
     ],
 )

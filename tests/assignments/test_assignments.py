@@ -199,6 +199,29 @@ def test_make_assignments_writes_the_same_zip_again(tmp_path, monkeypatch):
         assert archive.namelist() == [f"assignments/{name}.ipynb" for name in build.names()]
 
 
+@pytest.mark.parametrize(("address", "holds"), [("", True), ("https://github.com/a/b", False)])
+def test_without_an_address_the_zip_has_the_wheel(tmp_path, monkeypatch, address, holds):
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "RELEASE", tmp_path / "release")
+    monkeypatch.setattr(build, "ZIP", tmp_path / "release" / "assignments.zip")
+    monkeypatch.setattr(build, "names", list)
+    monkeypatch.setattr(build, "_install_cell", lambda: f'REPOSITORY = "{address}"')
+    wheel = tmp_path / "dist" / "attn_lib-0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    wheel.write_bytes(b"wheel")
+    build.main()
+    with zipfile.ZipFile(build.ZIP) as archive:
+        assert archive.namelist() == ([f"assignments/{wheel.name}"] if holds else [])
+
+
+def test_the_readme_has_their_points_and_minutes():
+    readme = (build.ROOT / "assignments" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)`: .+ \| (\d+) \| (\d+) \|$", readme, re.MULTILINE)
+    totals = [TOTAL.search((build.SOURCE / n / f"{n}.md").read_text()) for n in build.names()]
+    found = [(name, *total.groups()) for name, total in zip(build.names(), totals, strict=True)]
+    assert sorted(rows) == sorted(found)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

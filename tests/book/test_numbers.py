@@ -7,7 +7,7 @@ from bs4 import BeautifulSoup
 from conftest import ROOT
 
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-LABEL = re.compile(r"(?<![\w-])(?:SE|CBAM|BAM|ECA|CA|GR|G|LI|TR|COST)-[A-Z]?\d+\b")
+LABEL = re.compile(r"(?<![\w-])(?:SE|CBAM|BAM|ECA|CA|GR|G|LI|TR|COST|PR|D|OF)-[A-Z]?\d+\b")
 
 
 def soup(book, chapter):

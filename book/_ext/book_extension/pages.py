@@ -72,6 +72,9 @@ def edit_text(app, pagename, templatename, context, doctree):
 FAULTS = {
     # sphinx-book-theme 1.1.4: the arrow that opens a part of the contents has no name
     r'<summary>(?=<span class="toctree-toggle")': '<summary aria-label="Pages of this part">',
+    # MyST-NB 1.4, sphinx-book-theme 1.1.4: a label that is not what a reader sees
+    r'<summary aria-label="Toggle hidden content">': "<summary>",
+    r'(<button class="btn search-button-field[^>]*?) aria-label="Search"': r"\1",
     # Sphinx 7.4: a signature on several lines is a list of definitions without terms
     r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>": lambda m: (
         '<div class="sig-lines">\n'
@@ -81,6 +84,10 @@ FAULTS = {
     # Sphinx 7.4: the list of modules has lists between its entries
     r"</li>\n<ul><li>(?=<a href=\"attn_lib)": "</li>\n<li>",
     r"</ul><li>(?=<a href=\"attn_lib)": "<li>",
+    # Sphinx 7.4: the list of modules is laid out as a table without headers
+    r'<table class="indextable modindextable">': (
+        '<table class="indextable modindextable" role="presentation">'
+    ),
     # docutils 0.21: deprecated roles of the bibliography, in a list without entries
     r' role="doc-biblioentry"': "",
     r'<div role="list" class="citation-list">': '<div class="citation-list">',
