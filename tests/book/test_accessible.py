@@ -76,9 +76,17 @@ def test_only_wide_formulas_take_the_focus(windows, url):
     assert not wrong and inline < 10
 
 
-def test_focus_can_be_seen(windows, url):
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("book/glossary", "1366 pixels, light"),
+        ("notebooks/cost", "375 pixels, dark"),
+        ("book/playground", "1366 pixels, dark"),
+    ],
+)
+def test_focus_can_be_seen(windows, url, name, mode):
     """Every stop of the Tab key changes pixels."""
-    page = opened(windows["1366 pixels, light"], f"{url}/book/glossary.html")
+    page = opened(windows[mode], f"{url}/{name}.html")
     stops = 0
     for _ in range(40):
         page.keyboard.press("Tab")
