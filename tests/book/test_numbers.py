@@ -1,5 +1,6 @@
 """Numbers of equations, figures and exercises are links, also into other chapters."""
 
+import copy
 import re
 
 import pytest
@@ -69,3 +70,13 @@ def test_terms_equations_figures_and_symbols_lead_back(book):
     for chapter in ("squeeze_excitation", "cbam", "bam", "eca", "coordinate_attention"):
         section = soup(book, chapter).find(id="what-the-gates-do")
         assert section.select("a[href='../book/playground.html']"), chapter
+
+
+def test_misconceptions_lead_to_their_exercises(book):
+    page = BeautifulSoup((book / "book/teaching.html").read_text("utf-8"), "html.parser")
+    (section,) = page.select("section#misconceptions-and-what-catches-them")
+    assert len(section.select("a.number")) > 30
+    left = copy.copy(section)
+    for link in left.select("a.number"):
+        link.decompose()
+    assert not re.search(r"Exercises? \d|\d and \d", left.get_text(" "))

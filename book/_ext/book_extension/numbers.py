@@ -58,6 +58,10 @@ def link_places(app, doctree, docname):
             continue
         own = isinstance(text.parent, nodes.emphasis) and CAPTION.match(text.astext())
         page = _page_after(text)  # "Exercise 4 of [CBAM](cbam.ipynb)"
+        chapters = {
+            name: app.builder.get_relative_uri(docname, home)
+            for name, home in _chapters(app.env).items()
+        }
 
         def address(name):
             if name.startswith("exercise"):
@@ -66,7 +70,7 @@ def link_places(app, doctree, docname):
             return home and f"{app.builder.get_relative_uri(docname, home)}#{name}"
 
         text.parent.replace(
-            text, list(_linked(text.astext(), address, page, own.end() if own else 0))
+            text, list(_linked(text.astext(), address, page, chapters, own.end() if own else 0))
         )
     _name_first_uses(doctree, here)
 
@@ -94,9 +98,17 @@ def places(root):
     return found
 
 
-def _linked(text, address, page, after):
+def _chapters(env):
+    """The document of each chapter by its name, as in "SE, Exercise 9"."""
+    found = {t.astext(): name for name, t in env.titles.items() if name.startswith("notebooks/")}
+    return found | {"SE": "notebooks/squeeze_excitation", "ECA": "notebooks/eca"}
+
+
+def _linked(text, address, page, chapters, after):
     start = 0
     for mention in MENTION.finditer(text, after):
+        before = text[: mention.start()]
+        chapter = next((c for name, c in chapters.items() if before.endswith(f"{name}, ")), None)
         kind = {"f": "figure", "e": "exercise"}.get(mention[0][0].lower(), "equation")
         if re.fullmatch(LABEL, mention[0]):
             kind = "equation"
@@ -110,6 +122,8 @@ def _linked(text, address, page, after):
             target = address(name)
             if kind == "exercise" and re.fullmatch(r" (of|in)( the chapter on)? ", text[end:]):
                 target = page and f"{page}#{name}"
+            elif kind == "exercise" and chapter:
+                target = f"{chapter}#{name}"
             if target:
                 yield nodes.Text(text[start:begin])
                 yield nodes.reference(
