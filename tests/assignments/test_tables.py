@@ -208,6 +208,7 @@ def test_ctrl_c_stops_and_the_next_run_goes_on(classroom, monkeypatch, request):
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
 
     def interrupted(command, **options):
+        time.sleep(0.5)  # until this thread is known to the pool, which waits for it
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         time.sleep(0.5)
         return run(command, **options)
