@@ -72,7 +72,8 @@ def time_layer(layer, x, *, training=False, rounds=20, min_seconds=0.002, thread
     Raises
     ------
     TypeError
-        A layer cannot be called, or x is not a tensor of real numbers.
+        A layer cannot be called, x is not a tensor of real numbers, or rounds, threads or
+        min_seconds is no number.
     ValueError
         A layer and x are on different devices, there is no layer, or a number is not positive.
 
@@ -337,13 +338,11 @@ def _name(device):
 # ---- one call
 
 
-WHOLE = {"rounds", "threads"}
-
-
 def _check_positive(**values):
     for name, value in values.items():
-        kind, what = (Integral, "a whole number") if name in WHOLE else (Real, "a number")
-        if not isinstance(value, kind):
+        whole = name in ("rounds", "threads")
+        if not isinstance(value, Integral if whole else Real):
+            what = "a whole number" if whole else "a number"
             raise TypeError(f"{name} must be {what}; got {value!r}")
         if not value > 0:
             raise ValueError(f"{name} must be positive; got {value!r}")

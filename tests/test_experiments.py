@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from attn_lib import data, train
 from attn_lib.cost import model_cost
@@ -86,6 +87,40 @@ def test_the_rival_of_equal_time_is_the_nearest():
     relative = json.loads(longer.SPEED.read_text())["relative"]
     assert all(abs(n / (longer.EPOCHS * relative[name]) - 1) < 0.12 for name, n in epochs.items())
     assert set(epochs.values()) == set(longer.RIVALS)
+
+
+@pytest.fixture
+def complete():
+    """The longer grid's runs by (variant, epochs, seed), and the seeds whose runs are all there."""
+    runs = {(r["variant"], r["epochs"], r["seed"]): r for r in grid.finished(longer.RUNS)}
+    kinds = {(run["variant"], run["epochs"]) for run in longer.runs()}
+    return runs, [s for s in longer.SEEDS if all((*kind, s) in runs for kind in kinds)]
+
+
+def test_the_longer_grid_shows_what_the_chapters_say(complete):
+    """A further seed that changes an answer has to change Training and BAM, too."""
+    runs, seeds = complete
+
+    def accuracies(name, epochs):
+        return 100 * np.array([runs[name, epochs, s]["test_accuracy"] for s in seeds])
+
+    shown = {}
+    for name in filter("none".__ne__, grid.VARIANTS):
+        a = accuracies(name, longer.EPOCHS)
+        for epochs in (longer.EPOCHS, longer.rival_epochs(name)):
+            b = accuracies("none", epochs)
+            if stats.ttest_rel(a, b).pvalue < 0.05 / 5:
+                shown[name, epochs] = round((a - b).mean(), 1)
+    assert shown == {("se", 20): 0.5, ("bam", 20): 1.1, ("eca", 24): -1.1}
+
+
+def test_the_costliest_block_is_the_one_that_looking_inside_names(complete):
+    runs, seeds = complete
+    for name in ("se", "eca", "cbam", "coordinate"):
+        found = [runs[name, longer.EPOCHS, s] for s in seeds]
+        held = {m: np.mean([r["clamped"][m] for r in found]) for m in found[0]["clamped"]}
+        del held["all"]
+        assert min(held, key=held.get) == "layer3.0.attention"
 
 
 def test_resnet20(small, monkeypatch):

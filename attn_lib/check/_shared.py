@@ -99,7 +99,19 @@ def answered(claims, keys):
 
 
 def score(answered, right):
-    """Right answers less wrong ones, but not less than 0: who guesses gains nothing on average."""
+    """Points for an assignment's claims: right answers less wrong ones, at least 0.
+
+    Parameters
+    ----------
+    answered : dict
+        What :func:`answered` returned, key -> bool.
+    right : dict
+        Key -> bool, of all claims.
+
+    Returns
+    -------
+    int : one point an answer; who guesses a single claim is right as often as wrong.
+    """
     return max(0, sum(1 if value == right[key] else -1 for key, value in answered.items()))
 
 
