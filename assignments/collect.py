@@ -192,7 +192,7 @@ def _time(path, inside):
     return datetime.fromtimestamp(path.stat().st_mtime).replace(microsecond=0)
 
 
-def students(attempts, named=lambda student, account: None):
+def students(attempts, named=lambda student, account: None, earlier=()):
     """(student by name, files of which nobody knows whose they are).
 
     Students of the same name stay apart if the platform gave them two numbers.
@@ -201,7 +201,12 @@ def students(attempts, named=lambda student, account: None):
     ----------
     named : callable
         The name in the class list of (student, account), or None; see ``roster``.
+    earlier : pairs (student, account) of earlier runs. Who is not in the class list keeps the
+        name, so that nobody gets the line of another.
     """
+    known = {}
+    for student, account in earlier:
+        known.setdefault(key(student.removesuffix(f" ({account})")), {})[account] = student
     groups = {}
     for attempt in sorted(attempts, key=lambda attempt: not attempt.sure):
         name = named(attempt.student, attempt.account)
@@ -212,15 +217,19 @@ def students(attempts, named=lambda student, account: None):
     strays = [attempt for attempt in attempts if attempt not in grouped]
     found = {}
     for name, group in groups.items():
-        accounts = sorted({attempt.account for attempt in group if attempt.account})
+        before = known.get(name, {})
+        accounts = sorted({attempt.account for attempt in group if attempt.account} | {*before})
         if len(accounts) < 2:
-            found[_called(name, group)] = _student(group)
+            kept = (before[a.account] for a in group if a.account in before)
+            found[next(kept, _called(name, group))] = _student(group)
             continue
         for account in ["", *accounts]:
             part = [attempt for attempt in group if attempt.account == account]
             if part:
                 called = _called(name, part)
-                student = found[f"{called} ({account})" if account else called] = _student(part)
+                if account or called in before.values():
+                    called = before.get(account) or f"{called} ({account or 'no number'})"
+                student = found[called] = _student(part)
                 numbers = ", ".join(accounts)
                 student.remarks.append(f"the platform has this name with the numbers {numbers}")
     return found, strays

@@ -65,7 +65,9 @@ def grade(args, folder):
         spreadsheet.read(out / table, columns)  # so that what is wrong with it is said at once
     listed = roster.class_list(args.class_list) if args.class_list else {}
     notebooks = _notebooks(name, folder)
-    papers = papers_of(args, name, folder, out / "results", listed)
+    stored = [graded for _, graded in _results(out / "results", name) if "student" in graded]
+    accounts = {graded["student"]: graded.get("account", "") for graded in stored}
+    papers = papers_of(args, name, folder, listed, accounts)
     handed_in = [paper for paper in papers if paper.attempt]
     todo = [paper for paper in handed_in if args.again or not _kept(paper)]
     for paper in handed_in:
@@ -78,7 +80,7 @@ def grade(args, folder):
     known = roster.namer(listed)
 
     def named(student):  # who was unknown before there was a class list
-        return known(student) or student
+        return known(student, accounts.get(student, "")) or student
 
     papers += _stored(out / "results", papers, name, named)
     written = tables.written(out / "written.csv", papers, name, named)
@@ -143,15 +145,20 @@ def _only():
     return names[0]
 
 
-def papers_of(args, name, folder, results, listed):
-    """A paper for each student, the missing ones of a class list included."""
+def papers_of(args, name, folder, listed, accounts):
+    """A paper for each student, the missing ones of a class list included.
+
+    ``accounts`` are the platform's numbers of students who were graded before, by name.
+    """
+    results = Path(args.out) / "results"
     found = unpack.files(args.submissions, folder / "unpacked", without=args.out)
     named = roster.namer(listed)
     attempts = collect.attempts(found, build.names(), name, listed)
     if not any(not attempt.unread for attempt in attempts):
         unread = f"; not read: {collect.listing(attempts)}" if attempts else ""
         raise ValueError(f"there is no notebook (.ipynb) of {name} in {args.submissions}{unread}")
-    students, strays = collect.students(attempts, named)
+    earlier = [(student, account) for student, account in accounts.items() if account]
+    students, strays = collect.students(attempts, named, earlier)
     if strays:
         print(f"not read: {collect.listing(strays)}")
     if len(students) == 1 and len(attempts) > 1:
@@ -212,6 +219,7 @@ def _read(path):
 def _store(paper, name):
     """Keep the result, with what a later run has to know if the submission is not in it."""
     about = {"student": paper.student, "assignment": name, "late": paper.late}
+    about["account"] = paper.attempt.account
     graded = paper.graded | about | {"said": paper.remarks}
     _replace(paper.result, (json.dumps(graded, indent=1) + "\n").encode())
 
@@ -220,13 +228,11 @@ def _stored(results, papers, name, named):
     """Give papers without a submission what other runs stored; the papers that only those know."""
     called = {paper.result: paper.student for paper in papers}
     stored = {}
-    for path in sorted(results.glob(f"{name}-*.json")):
-        graded = _read(path)
-        if graded and graded.get("assignment", name) == name:
-            student = named(graded["student"]) if "student" in graded else called.get(path)
-            if student and (student not in stored or path in called):
-                about = graded.get("said", []), graded.get("late", False), graded
-                stored[student] = Paper(student, None, 0, path, *about)
+    for path, graded in _results(results, name):
+        student = named(graded["student"]) if "student" in graded else called.get(path)
+        if student and (student not in stored or path in called):
+            about = graded.get("said", []), graded.get("late", False), graded
+            stored[student] = Paper(student, None, 0, path, *about)
     for paper in papers:
         before = stored.pop(paper.student, None)
         if before and not paper.attempt:
@@ -234,6 +240,14 @@ def _stored(results, papers, name, named):
             paper.remarks = before.remarks + new
             paper.result, paper.late, paper.graded = before.result, before.late, before.graded
     return list(stored.values())
+
+
+def _results(results, name):
+    """(file, what it stores) of each result of this assignment."""
+    for path in sorted(results.glob(f"{name}-*.json")):
+        graded = _read(path)
+        if graded and graded.get("assignment", name) == name:
+            yield path, graded
 
 
 def _replace(path, content):

@@ -33,11 +33,11 @@ def zipped(files, when=(2026, 3, 1, 10, 0, 0)):
     return buffer.getvalue()
 
 
-def collected(submissions, folder, wanted="se", listed=None):
+def collected(submissions, folder, wanted="se", listed=None, earlier=()):
     """(students by name, names of strays)."""
     files = unpack.files(submissions, folder)
     attempts = collect.attempts(files, build.names(), wanted, listed or {})
-    students, strays = collect.students(attempts, roster.namer(listed or {}))
+    students, strays = collect.students(attempts, roster.namer(listed or {}), earlier)
     return students, [str(stray.inside) for stray in strays]
 
 
@@ -158,6 +158,30 @@ def test_students_of_the_same_name_stay_apart(tmp_path, form):
     listed = {name: [name] for name in ("Li Wei (111)", "Li Wei (222)", "Ada")}
     students, _ = collected(tmp_path / "in", tmp_path / "work", listed=listed)
     assert set(students) == set(listed) and not students["Li Wei (111)"].remarks
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now", "names"),
+    [
+        ({"111": "Li Wei"}, ["111"], {"Li Wei"}),
+        ({"111": "Li Wei"}, ["222"], {"Li Wei (222)"}),
+        ({"111": "Li Wei"}, ["111", "222"], {"Li Wei", "Li Wei (222)"}),
+        ({"111": "Li Wei (111)", "222": "Wei Li (222)"}, ["222"], {"Wei Li (222)"}),
+        ({"111": "Li Wei"}, ["222", ""], {"Li Wei (222)", "Li Wei (no number)"}),
+        ({"111": "Li Wei (111)"}, [""], {"Li Wei"}),
+    ],
+)
+def test_who_was_graded_under_a_name_keeps_it(tmp_path, earlier, now, names):
+    for number in now:
+        place = f"Li Wei_{number}_assignsubmission_file_/se.ipynb" if number else "Li Wei/se.ipynb"
+        write(tmp_path / "in" / place)
+    write(tmp_path / "in/Ada_3_assignsubmission_file_/se.ipynb")
+    pairs = [(student, number) for number, student in earlier.items()]
+    assert set(chosen(tmp_path / "in", tmp_path / "work", earlier=pairs)) == {*names, "Ada"}
+    listed = {"Li Wei": ["Li Wei"], "Ada": ["Ada"]}
+    if len(now) == 1:  # the list has one Li Wei, so this is he, whatever his number was before
+        found = chosen(tmp_path / "in", tmp_path / "work2", listed=listed, earlier=pairs)
+        assert set(found) == set(listed)
 
 
 def test_days_without_a_time_have_an_order(tmp_path):

@@ -147,6 +147,27 @@ def test_a_class_list_that_comes_later_names_the_students_of_before(classroom):
         assert {row["total (75)"] for row in classroom.rows("marks.csv")} == {"7"}
 
 
+def test_namesakes_who_come_one_by_one_keep_their_marks(classroom):
+    moodle = "{}/Li Wei_{}_assignsubmission_file_/se.ipynb"
+    for number, submissions, students in (
+        ("111", "in", ["Li Wei"]),
+        ("222", "late", ["Li Wei", "Li Wei (222)"]),
+        ("222", "in", ["Li Wei", "Li Wei (222)"]),
+    ):
+        classroom.hand_in(moodle.format(submissions, number), f"The answer of {number}.")
+        classroom.grade(submissions=submissions)
+        for table in ("marks.csv", "written.csv"):
+            assert sorted(row["student"] for row in classroom.rows(table)) == students
+    assert len(classroom.graded) == 2
+    answers = {row["student"]: row["answer"] for row in classroom.rows("written.csv")}
+    assert answers == {"Li Wei": "The answer of 111.", "Li Wei (222)": "The answer of 222."}
+    (classroom.folder / "class.csv").write_text("Li Wei (111)\nLi Wei (222)\n")
+    classroom.grade("--class-list", str(classroom.folder / "class.csv"), submissions="late")
+    for table in ("marks.csv", "written.csv"):
+        students = sorted(row["student"] for row in classroom.rows(table))
+        assert students == ["Li Wei (111)", "Li Wei (222)"]
+
+
 def test_a_student_without_a_notebook_of_the_assignment_has_a_line(classroom):
     classroom.hand_in("in/ada/se.ipynb")
     classroom.hand_in("in/bob/se.py")
