@@ -133,7 +133,7 @@ unit: $(TESTER) ## test attn_lib
 	$(RUN) $(BIN)/python -m pytest -q -n 2 --ignore tests/book --ignore tests/assignments tests
 
 nbval: $(TESTER) ## execute the notebooks again and compare with the stored outputs (NOTEBOOK=...)
-	$(RUN) $(BIN)/python -m pytest -q --nbval --nbval-cell-timeout 600 -n 2 --dist loadfile $(NOTEBOOK)
+	$(RUN) PYTHONPATH=tests $(BIN)/python -m pytest -q -p kernels --nbval --nbval-cell-timeout 600 -n 2 --dist loadfile $(NOTEBOOK)
 
 book-tests: $(TESTER) ## check the built book: links, images, equations, exercises
 	$(RUN) $(BIN)/python -m pytest -q -n 2 tests/book

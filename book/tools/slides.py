@@ -62,7 +62,7 @@ class Deck:
     """Slides in the making: what is shown, and the notes to say with it."""
 
     def __init__(self):
-        self.slides, self.title, self.notes, self.lead = [], "", [], ""
+        self.slides, self.part, self.title, self.notes, self.lead = [], "", "", [], ""
         self.room, self.exercise = 0, False  # in an exercise: from its heading to its code
 
     def slide(self, title=None):
@@ -111,13 +111,15 @@ def deck(nb):
             elif kind == "h2":
                 if text == "Exercises":
                     return title, made.slides
-                made.title, made.lead, made.notes, made.room = rendered, "", [], 0
-                made.exercise = False
+                made.part, made.title = html.escape(text), rendered
+                made.lead, made.notes, made.room, made.exercise = "", [], 0, False
             elif kind == "h3":
                 made.exercise = text.startswith("Exercise")
                 made.lead, made.room = "", 0
                 if made.exercise:
                     made.slide(f"<h2>{html.escape(text)}</h2>")
+                else:
+                    made.title = f'<p class="part">{made.part}</p>\n{rendered.replace("h3>", "h2>")}'
             elif made.exercise and kind in ("paragraph_open", "math_block", "bullet_list_open"):
                 made.show(rendered, 0)
             elif kind == "paragraph_open" and re.match(r"\*Figure \w+-\d+\.", text):
