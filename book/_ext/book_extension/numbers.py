@@ -19,6 +19,7 @@ MENTION = re.compile(
     r"|\b[Ee]xercises? \d+\b(?:(?:, | and | or | to )\d+\b)*"
     rf"|(?<![\w-]){LABEL}\b(?!-)"
 )
+LIST = re.compile(r"\d+(?:(?:, | and | to )\d+)*")
 NO_LINK_INSIDE = (
     nodes.reference,
     nodes.literal,
@@ -53,15 +54,16 @@ def link_places(app, doctree, docname):
         if name in homes and re.fullmatch(LABEL, link.astext()):
             link["refuri"] = f"{app.builder.get_relative_uri(docname, homes[name])}#{name}"
             link["classes"].append("number")
+    chapters = {
+        name: app.builder.get_relative_uri(docname, home)
+        for name, home in _chapters(app.env).items()
+    }
+    _link_columns(doctree, chapters)
     for text in list(doctree.findall(nodes.Text)):
         if not MENTION.search(text.astext()) or _inside(text, NO_LINK_INSIDE):
             continue
         own = isinstance(text.parent, nodes.emphasis) and CAPTION.match(text.astext())
         page = _page_after(text)  # "Exercise 4 of [CBAM](cbam.ipynb)"
-        chapters = {
-            name: app.builder.get_relative_uri(docname, home)
-            for name, home in _chapters(app.env).items()
-        }
 
         def address(name):
             if name.startswith("exercise"):
@@ -73,6 +75,27 @@ def link_places(app, doctree, docname):
             text, list(_linked(text.astext(), address, page, chapters, own.end() if own else 0))
         )
     _name_first_uses(doctree, here)
+
+
+def _link_columns(doctree, chapters):
+    """Link a list of numbers in a column that is headed *exercises* to the chapter of its row."""
+    for table in doctree.findall(nodes.tgroup):
+        head = next(table.findall(nodes.row))
+        columns = [n for n, cell in enumerate(head) if cell.astext().startswith("exercises")]
+        for row in table[-1]:
+            page = next((chapters[c.astext()] for c in row if c.astext() in chapters), None)
+            for text in [t for n in columns for t in row[n].findall(nodes.Text)]:
+                listed = LIST.match(text.astext())
+                if page and listed:
+                    numbers = re.split(r"(\d+)", listed[0])
+                    parts = [
+                        _reference(part, f"{page}#{_name('exercise', part)}")
+                        if part.isdigit()
+                        else nodes.Text(part)
+                        for part in numbers
+                    ]
+                    rest = nodes.Text(text.astext()[listed.end() :])
+                    text.parent.replace(text, [*parts, rest])
 
 
 def _name_first_uses(doctree, here):
@@ -108,7 +131,8 @@ def _linked(text, address, page, chapters, after):
     start = 0
     for mention in MENTION.finditer(text, after):
         before = text[: mention.start()]
-        chapter = next((c for name, c in chapters.items() if before.endswith(f"{name}, ")), None)
+        named = (c for name, c in chapters.items() if re.search(rf"\b{re.escape(name)}, $", before))
+        chapter = next(named, None)
         kind = {"f": "figure", "e": "exercise"}.get(mention[0][0].lower(), "equation")
         if re.fullmatch(LABEL, mention[0]):
             kind = "equation"
@@ -126,17 +150,16 @@ def _linked(text, address, page, chapters, after):
                 target = f"{chapter}#{name}"
             if target:
                 yield nodes.Text(text[start:begin])
-                yield nodes.reference(
-                    "",
-                    "",
-                    nodes.Text(text[begin:end]),
-                    refuri=target,
-                    internal=True,
-                    classes=["number"],
-                )
+                yield _reference(text[begin:end], target)
                 start = end
             first = False
     yield nodes.Text(text[start:])
+
+
+def _reference(text, target):
+    return nodes.reference(
+        "", "", nodes.Text(text), refuri=target, internal=True, classes=["number"]
+    )
 
 
 def _page_after(text):
