@@ -66,6 +66,13 @@ def test_the_top_says_what_for_what_before_and_how_long(name):
 
 
 @chapter
+def test_the_summary_says_what_to_take_away_and_what_to_discuss(name):
+    summary = TEXTS[name].partition("\n## Summary\n")[2].partition("\n## ")[0]
+    boxes = re.findall(r"^> \*\*(.*?)\*\*", summary, re.MULTILINE)
+    assert boxes == ["To take away", "To discuss."]
+
+
+@chapter
 def test_the_prose_is_not_too_long(name):
     assert len(prose(TEXTS[name]).split()) <= LONGEST
 
