@@ -1,4 +1,4 @@
-"""Which symmetries the labels of a dataset break, and which gates have these symmetries.
+"""Which symmetries the labels of a data set break, and which gates have these symmetries.
 
 For instance, on scikit-learn's digits::
 
@@ -138,7 +138,7 @@ _SQUARE = ("transpose", "rotate")
 
 
 def broken_symmetries(images, labels=None, *, seed=0):
-    """Find the transformations under which the labels of a dataset are harder to tell.
+    """Find the transformations under which the labels of a data set are harder to tell.
 
     They are: permutations of the pixels, of the rows, of the columns and of the channels; circular
     translations ("roll"); transposition and the two flips, each of about half of the images;

@@ -482,7 +482,7 @@ MISTAKES = [
     ("arrived", arrived_with(left=1.0), "momentum is left at 1.0"),
     ("arrived", arrived_with(end=False), "left in training"),
     ("arrived", forgotten, "a pass has to follow"),
-    ("arrived", also_weight, "weight and bias of the batch norm are learnt"),
+    ("arrived", also_weight, "weight and bias of the batch norm are learned"),
     ("fold", lambda conv, bn: fold(conv, bn, eps=0), "eps is left out"),
     ("fold", lambda conv, bn: (fold(conv, bn)[0], bn.bias), "running mean is left out"),
     ("fold", lambda conv, bn: (conv.weight, fold(conv, bn)[1]), "own weight"),

@@ -417,12 +417,12 @@ def test_pruned_wherever_there_is_a_weight_and_trained(case):
     pruned = [m for m in layer.modules() if getattr(m, "weight", None) is not None]
     for module in pruned:
         prune.l1_unstructured(module, "weight", amount=1)
-    optimiser = torch.optim.SGD(layer.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
     before = [m.weight_orig.clone() for m in pruned]
     for _ in range(2):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         layer(two_inputs(case)[0]).square().sum().backward()
-        optimiser.step()
+        optimizer.step()
     for module, start in zip(pruned, before, strict=True):
         assert (module.weight == 0).any()
         moved = (module.weight_orig != start).flatten()

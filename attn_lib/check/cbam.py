@@ -674,7 +674,7 @@ def arrived(attempt):
             "layers in evaluation"
         )
     if {"3.spatial.bn.weight", "3.spatial.bn.bias"} & changed:
-        raise Failed("weight and bias of the batch norm are learnt: only its averages are renewed")
+        raise Failed("weight and bias of the batch norm are learned: only its averages are renewed")
     if bn.training or network.training:
         raise Failed("a layer is left in training: put it back into evaluation")
     if bn.momentum != before[3].spatial.bn.momentum:
