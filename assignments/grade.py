@@ -218,8 +218,8 @@ def _read(path):
 
 def _store(paper, name):
     """Keep the result, with what a later run has to know if the submission is not in it."""
-    about = {"student": paper.student, "assignment": name, "late": paper.late}
-    about["account"] = paper.attempt.account
+    account = paper.attempt.account or paper.graded.get("account", "")
+    about = {"student": paper.student, "account": account, "assignment": name, "late": paper.late}
     graded = paper.graded | about | {"said": paper.remarks}
     _replace(paper.result, (json.dumps(graded, indent=1) + "\n").encode())
 

@@ -119,7 +119,8 @@ def deck(nb):
                 if made.exercise:
                     made.slide(f"<h2>{html.escape(text)}</h2>")
                 else:
-                    made.title = f'<p class="part">{made.part}</p>\n' + rendered.replace("h3", "h2")
+                    heading = rendered.replace("h3>", "h2>")
+                    made.title = f'<p class="part">{made.part}</p>\n{heading}'
             elif made.exercise and kind in ("paragraph_open", "math_block", "bullet_list_open"):
                 made.show(rendered, 0)
             elif kind == "paragraph_open" and re.match(r"\*Figure \w+-\d+\.", text):

@@ -85,17 +85,18 @@ def _link_columns(doctree, chapters):
         for row in table[-1]:
             page = next((chapters[c.astext()] for c in row if c.astext() in chapters), None)
             for text in [t for n in columns for t in row[n].findall(nodes.Text)]:
-                listed = LIST.match(text.astext())
-                if page and listed:
-                    numbers = re.split(r"(\d+)", listed[0])
-                    parts = [
-                        _reference(part, f"{page}#{_name('exercise', part)}")
-                        if part.isdigit()
-                        else nodes.Text(part)
-                        for part in numbers
-                    ]
-                    rest = nodes.Text(text.astext()[listed.end() :])
-                    text.parent.replace(text, [*parts, rest])
+                if page and LIST.match(text.astext()):
+                    text.parent.replace(text, list(_linked_list(text.astext(), page)))
+
+
+def _linked_list(text, page):
+    listed = LIST.match(text)[0]
+    for part in re.split(r"(\d+)", listed):
+        is_number = part.isdigit()
+        yield (
+            _reference(part, f"{page}#{_name('exercise', part)}") if is_number else nodes.Text(part)
+        )
+    yield nodes.Text(text[len(listed) :])
 
 
 def _name_first_uses(doctree, here):
